@@ -1,0 +1,29 @@
+# Two commands: `make chat` and `make test`. Each sets up what it needs (recipes/setup.py), once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: chat test test-slow check bench demo setup clean
+
+chat: setup
+	@$(BIN)/dspark-local chat demo
+
+test: setup check
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/scaled.py
+
+setup:
+	@$(PYTHON) recipes/setup.py
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,1 @@
+"""The only rooms that know llama.cpp, and a scripted stand-in for it."""

@@ -1,0 +1,144 @@
+"""What the engine and the drafters need of a model: two Protocols and the records that they speak in.
+
+Arrays that a decode returns are views into the backend's own buffers: they hold until the next call to that object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive tokens of one slot, the first at absolute position `start`."""
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+    logits: bool = True  # False in prefill, where nothing is picked
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a target decode yields for one span, row by row in its order.
+
+    `logits` [n, n_vocab], or [0, n_vocab] where the span wanted none; `hidden` [n, taps · width], the tapped
+    layers' inputs side by side, or None when nothing is tapped.
+    """
+
+    logits: Floats
+    hidden: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Hidden states of committed tokens on their way into the drafter's cache: rows [n, taps · width]."""
+
+    slot: int
+    start: int
+    rows: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Request for one draft block: the anchor and its absolute position."""
+
+    slot: int
+    start: int
+    anchor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """One block as the drafter's graph proposes it.
+
+    `logits` [γ, n_vocab], row k biased by the graph's own greedy choice before it; `confidences` [γ], c_k after
+    [P §3.2.1], or None without a confidence head.
+    """
+
+    logits: Floats
+    confidences: Floats | None
+
+
+class Target(Protocol):
+    """The model whose text is wanted, with a KV cache for each of its slots.
+
+    `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
+    `n_batch` most tokens in one decode; `busy` seconds spent inside the model's decodes so far.
+    """
+
+    n_ctx: int
+    n_vocab: int
+    n_slots: int
+    n_batch: int
+    busy: float
+
+    def decode(self, spans: Sequence[Span]) -> list[Rows]:
+        """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
+
+        Raises BackendError when the model fails; the caches are then as before the call.
+        """
+        ...
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        ...
+
+    def close(self) -> None:
+        """Free what is held; twice is fine."""
+        ...
+
+
+class Draft(Protocol):
+    """A drafter's model beside its target, with a cache of its own for the same slots.
+
+    `block_size` most tokens in one block; `busy` seconds spent inside the model's decodes so far.
+    """
+
+    block_size: int
+    busy: float
+
+    def inject(self, features: Sequence[Features]) -> None:
+        """Write the target's hidden states of committed tokens into the cache."""
+        ...
+
+    def draft(self, blocks: Sequence[Block], gamma: int) -> list[Drafted]:
+        """Draft γ tokens after each anchor in one decode; the cache is left as before the call."""
+        ...
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        ...
+
+    def close(self) -> None:
+        """Free what is held; twice is fine."""
+        ...
+
+
+class Vocab(Protocol):
+    """Text to tokens and back. Tokens are target token ids."""
+
+    chat_template: str | None
+    bos: str
+    eos: str
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of `text`; `special` says whether the names of control tokens in it count as such."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """UTF-8 bytes of a token, possibly a part of a character; empty for control tokens."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether the target ends its answer with this token."""
+        ...

@@ -1,0 +1,34 @@
+"""The empty drafter: plain decoding is the same loop with nothing proposed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dspark_local.drafters.base import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
+
+    from dspark_local.backend.base import Features
+    from dspark_local.sequence import Sequence
+
+
+class NoDrafter:
+    """Proposes nothing."""
+
+    name = "none"
+    block_size = 0
+    busy = 0.0
+
+    def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:  # noqa: ARG002 - the Protocol's
+        """Nothing, for each sequence."""
+        return [Proposal()] * len(sequences)
+
+    def observe(self, features: Many[Features]) -> None:
+        """Nothing to keep."""
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to free."""

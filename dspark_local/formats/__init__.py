@@ -1,0 +1,1 @@
+"""Model files: read strictly, before llama.cpp does, because what it dislikes it aborts on."""

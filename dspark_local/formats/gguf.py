@@ -1,0 +1,177 @@
+"""A GGUF file: typed metadata, the tensor table, and rows of tensors on demand."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from dspark_local.errors import ModelError, ModelNotFoundError
+from dspark_local.formats.faults import format_fault, one_line, quoted
+from dspark_local.formats.header import KINDS, STRING, Entry, Header, TensorInfo, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dspark_local.formats.ggml import GGMLType
+
+Scalar = int | float | bool | str
+Value = Scalar | tuple[Scalar, ...]
+Floats = npt.NDArray[np.float32]
+
+__all__ = ["GGUF", "TensorInfo", "Value"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GGUF:
+    """An opened and checked file. Nothing of the tensor data is held; `rows` maps the file while it reads."""
+
+    path: Path
+    size: int
+    header: Header
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> GGUF:
+        """Read and check header and tensor table.
+
+        Raises ModelNotFoundError without such a file, ModelError if it cannot be read, ModelFormatError, naming
+        file and fault in one line, for all on which llama.cpp would fail.
+        """
+        path = Path(path)
+        shown = one_line(str(path))
+        try:
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise format_fault(path, "a folder, not a GGUF file")
+            if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+                raise format_fault(path, "not a regular file")
+            with path.open("rb") as file:
+                return cls(path, status.st_size, read_header(path, file, status.st_size))
+        except FileNotFoundError:
+            raise ModelNotFoundError(f"{shown}: no such file") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise ModelError(f"{shown}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Name → TensorInfo, in the file's order."""
+        return self.header.tensors
+
+    @property
+    def arch(self) -> str:
+        """general.architecture. Raises ModelFormatError where it is missing."""
+        arch = self.meta("general.architecture")
+        if not isinstance(arch, str):
+            raise format_fault(self.path, "general.architecture is missing, so this is no model")
+        return arch
+
+    # -- metadata
+
+    def type_of(self, key: str) -> str | None:
+        """Type of a metadata value, as u32, f32, bool, str or arr[i32]; None without that key."""
+        entry = self.header.entries.get(key)
+        return entry.type_name if entry else None
+
+    @overload
+    def meta(self, key: str) -> Value | None: ...
+    @overload
+    def meta(self, key: str, default: Value) -> Value: ...
+    def meta(self, key: str, default: Value | None = None) -> Value | None:
+        """A metadata value: int, float, bool or str, or a tuple of these; decoded anew at each call.
+
+        Strings need not be UTF-8; what is not becomes U+FFFD. Use `strings` where bytes matter.
+        """
+        entry = self.header.entries.get(key)
+        if entry is None:
+            return default
+        values: tuple[Scalar, ...]
+        if entry.kind == STRING:
+            values = tuple(raw.decode(errors="replace") for raw in _strings(self.header.data, entry))
+        else:
+            values = struct.unpack_from(f"<{entry.count}{KINDS[entry.kind][1]}", self.header.data, entry.start)
+        return values if entry.is_array else values[0]
+
+    def strings(self, key: str) -> Iterator[bytes]:
+        """The bytes of each string under a key; nothing if there is no such key or it holds no strings."""
+        entry = self.header.entries.get(key)
+        return _strings(self.header.data, entry) if entry and entry.kind == STRING else iter(())
+
+    def count(self, key: str) -> int:
+        """Number of values under a key: 1 for a scalar, 0 without that key."""
+        entry = self.header.entries.get(key)
+        return entry.count if entry else 0
+
+    def raw(self, key: str) -> bytes:
+        """The encoded bytes of a value, to compare or hash; empty without that key."""
+        entry = self.header.entries.get(key)
+        return self.header.data[entry.start : entry.end] if entry else b""
+
+    # -- data
+
+    def rows(self, name: str, indices: Sequence[int] | npt.NDArray[np.integer] | slice) -> Floats:
+        """Rows of a matrix, dequantised: [len(indices), row length].
+
+        Raises ModelFormatError where there is no such tensor, the file has shrunk, or the type has no
+        dequantiser; IndexError as numpy does.
+        """
+        info = self._tensor(name)
+        encoded = self._bytes(info).reshape(-1, info.nbytes // max(1, _n_rows(info)))
+        return _dequantised(self.path, info, np.ascontiguousarray(encoded[indices]))
+
+    def ints(self, name: str) -> npt.NDArray[np.int64]:
+        """All of an I64 or I32 tensor, flat."""
+        info = self._tensor(name)
+        if info.type.name not in {"I64", "I32"}:
+            raise format_fault(self.path, f"tensor {quoted(name)} is of type {info.type.name}, not I64 or I32")
+        return self._bytes(info).view("<i8" if info.type.name == "I64" else "<i4").astype(np.int64)
+
+    def _tensor(self, name: str) -> TensorInfo:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise format_fault(self.path, f"has no tensor {quoted(name)}") from None
+
+    def _bytes(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
+        try:
+            return np.memmap(self.path, np.uint8, "r", info.offset, (info.nbytes,))
+        except (OSError, ValueError):
+            raise format_fault(self.path, "was changed or removed while it was in use") from None
+
+
+def _n_rows(info: TensorInfo) -> int:
+    return int(np.prod(info.shape[1:], dtype=np.int64))
+
+
+def _strings(data: bytes, entry: Entry) -> Iterator[bytes]:
+    length_at = struct.Struct("<Q").unpack_from
+    at = entry.start
+    for _ in range(entry.count):
+        (length,) = length_at(data, at)
+        yield data[at + 8 : at + 8 + length]
+        at += 8 + length
+
+
+def _dequantised(path: Path, info: TensorInfo, encoded: npt.NDArray[np.uint8]) -> Floats:
+    match info.type.name:
+        case "F32":
+            return encoded.view("<f4").astype(np.float32, copy=False)
+        case "F16":
+            return encoded.view("<f2").astype(np.float32)
+        case _:
+            return _dequantised_blocks(path, info.type, encoded)
+
+
+def _dequantised_blocks(path: Path, kind: GGMLType, encoded: npt.NDArray[np.uint8]) -> Floats:
+    import gguf  # noqa: PLC0415  # a quarter of a second that most readers of a header need not spend
+
+    try:
+        rows: Floats = gguf.quants.dequantize(encoded, gguf.GGMLQuantizationType(kind.number))
+    except (ValueError, NotImplementedError):
+        raise format_fault(path, f"tensors of type {kind.name} cannot be read row by row") from None
+    return np.asarray(rows, np.float32).reshape(len(encoded), -1)

@@ -1,0 +1,49 @@
+"""Engines over the scripted backend, and what they say."""
+
+from __future__ import annotations
+
+from dspark_local.backend.scripted import LogitsOf, ScriptedDraft, ScriptedTarget
+from dspark_local.drafters.base import Drafter
+from dspark_local.drafters.dspark import DSpark
+from dspark_local.drafters.none import NoDrafter
+from dspark_local.engine import Engine
+from dspark_local.sampling.rule import Sampler
+from dspark_local.scheduling.policy import Fixed
+from dspark_local.sequence import Sequence
+from dspark_local.types import SamplingParams
+
+
+def engine(
+    target: LogitsOf,
+    draft: LogitsOf | None = None,
+    *,
+    n_vocab: int,
+    gamma: int = 7,
+    slots: int = 1,
+    n_ctx: int = 4096,
+    n_batch: int = 512,
+    fixed_width: int | None = None,
+    end: int = -1,
+    fail_at: int | None = None,
+) -> Engine:
+    model = ScriptedTarget(
+        target, n_vocab, n_ctx=n_ctx, n_slots=slots, n_batch=n_batch, taps=draft is not None, fail_at=fail_at
+    )
+    drafter: Drafter = (
+        NoDrafter() if draft is None else DSpark(ScriptedDraft(draft, n_vocab, n_slots=slots))
+    )
+    return Engine(model, drafter, Fixed(gamma), is_end=lambda t: t == end, fixed_width=fixed_width)
+
+
+def run(engine: Engine) -> None:
+    """Step until nothing is left to do."""
+    while engine.active:
+        engine.step()
+
+
+def say(engine: Engine, prompt: list[int], n: int, **params: float | int) -> Sequence:
+    """One request from start to end."""
+    sampling = SamplingParams(seed=1, **params)  # type: ignore[arg-type]  # keyword by keyword
+    sequence = engine.add(prompt, Sampler.of(sampling), max_tokens=n)
+    run(engine)
+    return sequence

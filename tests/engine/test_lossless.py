@@ -1,0 +1,107 @@
+"""Drafting never changes the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dspark_local.backend.scripted import erring, random_logits, script_logits
+from dspark_local.sampling.rule import Sampler
+from dspark_local.types import FinishReason, SamplingParams
+from tests.engine.harness import engine, run, say
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DataObject
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(
+    pair=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)),
+    n_vocab=st.integers(2, 12),
+    temperature=st.sampled_from([0.0, 0.3, 0.7, 1.0, 1.5]),
+    gamma=st.integers(1, 7),
+    prompt=st.lists(st.integers(0, 1), min_size=1, max_size=6),
+    data=st.data(),
+)
+def test_random_pairs_say_what_the_target_says(
+    pair: tuple[int, int], n_vocab: int, temperature: float, gamma: int, prompt: list[int], data: DataObject
+) -> None:
+    """For random targets and drafters the drafted text equals the undrafted one, at every temperature."""
+    target, draft = (random_logits(n_vocab, seed=s) for s in pair)
+    truncation = data.draw(st.sampled_from([{}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}]))
+    n = data.draw(st.integers(1, 12))
+    plain = say(engine(target, n_vocab=n_vocab), prompt, n, temperature=temperature, **truncation)
+    drafted = say(engine(target, draft, n_vocab=n_vocab, gamma=gamma), prompt, n, temperature=temperature, **truncation)
+    assert drafted.tokens == plain.tokens
+    assert len(plain.tokens) == len(prompt) + n
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 3, 4, 5, 6, 7])
+def test_every_acceptance_pattern(gamma: int) -> None:
+    """Whatever subset of 11 positions the drafter gets wrong, the text is the script, and the counts are right."""
+    n_vocab, script = 16, [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
+    for wrong in range(2 ** len(script)):
+        says = script_logits(n_vocab, script, after=1, end=15)
+        errs = erring(says, n_vocab, lambda length, wrong=wrong: bool(wrong >> (length - 1) & 1))
+        sequence = say(engine(says, errs, n_vocab=n_vocab, gamma=gamma), [0], len(script))
+        assert sequence.tokens == [0, *script]
+        assert (sequence.stats.rounds, sequence.stats.draft_n_accepted) == expected(wrong, len(script), gamma)
+
+
+def expected(wrong: int, n: int, gamma: int) -> tuple[int, int]:
+    """Rounds and accepted drafts by hand: each round accepts up to the first wrong draft and adds one token."""
+    at = rounds = accepted = 0
+    while at < n:
+        drafts = min(gamma, n - at - 1)
+        k = next((i for i in range(drafts) if wrong >> (at + i) & 1), drafts)
+        at, rounds, accepted = at + k + 1, rounds + 1, accepted + k
+    return rounds, accepted
+
+
+def test_a_perfect_drafter_is_accepted_whole() -> None:
+    """With the target as its own drafter, greedy, every round commits γ + 1 tokens."""
+    model = random_logits(10, seed=5)
+    sequence = say(engine(model, model, n_vocab=10, gamma=7), [1, 2, 3], 32)
+    assert sequence.stats.accepted_length == 8
+    assert sequence.stats.accepted_per_position == [1.0] * 7
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    slots=st.integers(2, 8),
+    fixed_width=st.sampled_from([None, 4]),
+    requests=st.lists(
+        st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 20), st.integers(0, 6)),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_sequences_that_join_and_leave_say_what_each_says_alone(
+    slots: int, fixed_width: int | None, requests: list[tuple[list[int], int, int]]
+) -> None:
+    """Sharing the engine with others changes no one's text, whenever they join."""
+    target, draft = random_logits(10, seed=1), random_logits(10, seed=2)
+    shared = engine(target, draft, n_vocab=10, gamma=3, slots=slots, fixed_width=fixed_width, n_batch=8 * slots)
+    sampler = Sampler.of(SamplingParams(temperature=0.8, seed=1))
+    together = []
+    for prompt, n, wait in requests:
+        for _ in range(wait):
+            shared.step()
+        while not shared.free:
+            shared.step()
+        together.append(shared.add(prompt, sampler, max_tokens=n))
+    run(shared)
+    for sequence, (prompt, n, _) in zip(together, requests, strict=True):
+        assert sequence.tokens == say(engine(target, n_vocab=10), prompt, n, temperature=0.8).tokens
+        assert sequence.finish_reason is FinishReason.LENGTH
+
+
+def test_fixed_width_decodes_have_one_shape() -> None:
+    """In fixed-width mode every generating decode has W rows in every slot, drafted or not."""
+    for draft in (None, random_logits(10, seed=2)):
+        fixed = engine(random_logits(10, seed=1), draft, n_vocab=10, slots=3, fixed_width=4, n_ctx=64)
+        say(fixed, [1, 2, 3], 20)
+        assert set(fixed.target.decodes) == {(2,), (4, 4, 4)}  # the prefill, and everything after it
