@@ -58,11 +58,8 @@ class Engine:
         """How many requests could still join."""
         return self._slots.free
 
-    def add(self, tokens: Many[int], sampler: Sampler, *, max_tokens: int) -> Sequence:
-        """Let a request join; it is prefilled chunk by chunk by the steps that follow.
-
-        There must be a `free` slot. Raises UsageError when the prompt is empty, ContextError when it leaves no room.
-        """
+    def check(self, tokens: Many[int]) -> None:
+        """Raise UsageError for an empty prompt, ContextError for one that the context does not hold."""
         if not tokens:
             raise UsageError("the prompt is empty; give at least one token")
         if len(tokens) > self._room:
@@ -70,9 +67,16 @@ class Engine:
                 f"the prompt has {len(tokens)} tokens and the context holds {self._room}; "
                 "shorten it or raise --ctx-size"
             )
+
+    def add(self, tokens: Many[int], sampler: Sampler, *, max_tokens: int, draft: bool = True) -> Sequence:
+        """Let a request join; it is prefilled chunk by chunk by the steps that follow.
+
+        There must be a `free` slot. `draft` False opts out of drafting. Raises as `check` does.
+        """
+        self.check(tokens)
         slot, cached = self._slots.take(tokens)
         self._rewind(slot, cached)
-        sequence = Sequence(slot, list(tokens), sampler, max_tokens, cached=cached)
+        sequence = Sequence(slot, list(tokens), sampler, max_tokens, draft=draft, cached=cached)
         self.active.append(sequence)
         return sequence
 
@@ -148,6 +152,8 @@ class Engine:
 
     def _limit(self, sequence: Sequence) -> int:
         """Most drafts that this sequence can use: a round commits one token more than it accepts."""
+        if not sequence.draft:
+            return 0
         rows = self._width or self.target.n_ctx
         return max(0, min(sequence.remaining - 1, self._room - len(sequence.tokens), rows - 1))
 

@@ -23,6 +23,7 @@ class Sequence:
     tokens: list[int]
     sampler: Sampler
     max_tokens: int
+    draft: bool = True
     prompt_n: int = 0
     cached: int = 0
     finish_reason: FinishReason | None = None

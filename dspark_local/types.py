@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dspark_local.errors import UsageError
@@ -119,6 +119,10 @@ class Stats:
         _count(self.admitted_at, record.admitted, of=record.admitted)
         _count(self.accepted_at, record.accepted, of=record.admitted)
         self.times += record.times
+
+    def snapshot(self) -> Stats:
+        """A copy that stays as it is while the rounds go on."""
+        return replace(self, admitted_at=self.admitted_at[:], accepted_at=self.accepted_at[:])
 
     @property
     def accepted_length(self) -> float:

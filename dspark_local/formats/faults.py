@@ -23,10 +23,10 @@ def pair_fault(draft: Path, target: Path, what: str) -> PairError:
 
 
 def one_line(text: str) -> str:
-    """The text with everything that does not print (line breaks, control codes) escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    """Escape everything that does not print: line breaks, control codes, halves of characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(name: str) -> str:
-    """A name out of a file, short enough to be shown."""
+    """Show a name out of a file, shortened if need be."""
     return f"'{name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + '…'}'"

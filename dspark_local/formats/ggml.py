@@ -1,4 +1,4 @@
-"""The tensor types of ggml (ggml.h of the pinned llama.cpp): block sizes, byte sizes, and what each may be used for."""
+"""The tensor types of the pinned llama.cpp (ggml.h): elements and bytes per block, which are for weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GGMLType:
-    """One tensor type: `block` elements take `nbytes` bytes; `weight` says whether a matrix may be of this type."""
+    """One tensor type: `block` elements take `nbytes` bytes; `weight`: a matrix may be of this type."""
 
     number: int
     name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dspark_local.formats.faults import format_fault, one_line, quoted
 from dspark_local.formats.header import KINDS, STRING, Entry, Header, TensorInfo, read_header
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from dspark_local.formats.ggml import GGMLType
@@ -40,8 +40,8 @@ class GGUF:
     def open(cls, path: str | os.PathLike[str]) -> GGUF:
         """Read and check header and tensor table.
 
-        Raises ModelNotFoundError without such a file, ModelError if it cannot be read, ModelFormatError, naming
-        file and fault in one line, for all on which llama.cpp would fail.
+        Raises ModelNotFoundError without such a file, ModelError if it cannot be read, and ModelFormatError,
+        naming file and fault in one line, for all on which llama.cpp would fail.
         """
         path = Path(path)
         shown = one_line(str(path))
@@ -56,7 +56,8 @@ class GGUF:
         except FileNotFoundError:
             raise ModelNotFoundError(f"{shown}: no such file") from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise ModelError(f"{shown}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"{shown}: cannot be read: {reason}") from None
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -74,7 +75,7 @@ class GGUF:
     # -- metadata
 
     def type_of(self, key: str) -> str | None:
-        """Type of a metadata value, as u32, f32, bool, str or arr[i32]; None without that key."""
+        """Name the type of a metadata value: u32, f32, bool, str, arr[i32]…; None without that key."""
         entry = self.header.entries.get(key)
         return entry.type_name if entry else None
 
@@ -83,7 +84,7 @@ class GGUF:
     @overload
     def meta(self, key: str, default: Value) -> Value: ...
     def meta(self, key: str, default: Value | None = None) -> Value | None:
-        """A metadata value: int, float, bool or str, or a tuple of these; decoded anew at each call.
+        """Decode a metadata value: int, float, bool or str, or a tuple of these; anew at each call.
 
         Strings need not be UTF-8; what is not becomes U+FFFD. Use `strings` where bytes matter.
         """
@@ -94,28 +95,29 @@ class GGUF:
         if entry.kind == STRING:
             values = tuple(raw.decode(errors="replace") for raw in _strings(self.header.data, entry))
         else:
-            values = struct.unpack_from(f"<{entry.count}{KINDS[entry.kind][1]}", self.header.data, entry.start)
+            code = KINDS[entry.kind][1]
+            values = struct.unpack_from(f"<{entry.count}{code}", self.header.data, entry.start)
         return values if entry.is_array else values[0]
 
     def strings(self, key: str) -> Iterator[bytes]:
-        """The bytes of each string under a key; nothing if there is no such key or it holds no strings."""
+        """Yield the bytes of each string under a key; nothing where there are none."""
         entry = self.header.entries.get(key)
         return _strings(self.header.data, entry) if entry and entry.kind == STRING else iter(())
 
     def count(self, key: str) -> int:
-        """Number of values under a key: 1 for a scalar, 0 without that key."""
+        """Count the values under a key: 1 for a scalar, 0 without that key."""
         entry = self.header.entries.get(key)
         return entry.count if entry else 0
 
     def raw(self, key: str) -> bytes:
-        """The encoded bytes of a value, to compare or hash; empty without that key."""
+        """Return the encoded bytes of a value, to compare or hash; empty without that key."""
         entry = self.header.entries.get(key)
         return self.header.data[entry.start : entry.end] if entry else b""
 
     # -- data
 
     def rows(self, name: str, indices: Sequence[int] | npt.NDArray[np.integer] | slice) -> Floats:
-        """Rows of a matrix, dequantised: [len(indices), row length].
+        """Dequantise rows of a matrix: [len(indices), row length].
 
         Raises ModelFormatError where there is no such tensor, the file has shrunk, or the type has no
         dequantiser; IndexError as numpy does.
@@ -125,10 +127,10 @@ class GGUF:
         return _dequantised(self.path, info, np.ascontiguousarray(encoded[indices]))
 
     def ints(self, name: str) -> npt.NDArray[np.int64]:
-        """All of an I64 or I32 tensor, flat."""
+        """Read all of an I64 or I32 tensor, flat."""
         info = self._tensor(name)
         if info.type.name not in {"I64", "I32"}:
-            raise format_fault(self.path, f"tensor {quoted(name)} is of type {info.type.name}, not I64 or I32")
+            raise format_fault(self.path, f"tensor {quoted(name)} is {info.type.name}, not I64 or I32")
         return self._bytes(info).view("<i8" if info.type.name == "I64" else "<i4").astype(np.int64)
 
     def _tensor(self, name: str) -> TensorInfo:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from dspark_local.formats.faults import format_fault, quoted
@@ -51,6 +51,7 @@ class Entry:
 
     @property
     def type_name(self) -> str:
+        """The type as llama.cpp names it: u32, arr[str]."""
         name = KINDS[self.kind][0]
         return f"arr[{name}]" if self.is_array else name
 
@@ -77,7 +78,7 @@ class Header:
 
     version: int
     alignment: int
-    data: bytes
+    data: bytes = field(repr=False)
     entries: dict[str, Entry]
     tensors: dict[str, TensorInfo]
 
@@ -104,7 +105,8 @@ class _Parser:
             hint = " (a big-endian file)" if swapped in VERSIONS else ""
             raise self._fault(f"GGUF version {version}{hint} is not supported, only 2 and 3, little-endian")
         n_tensors, n_keys = self._u64(), self._u64()
-        self._need_room(n_keys * _LEAST_KEY + n_tensors * _LEAST_TENSOR, f"{n_keys} keys and {n_tensors} tensors")
+        least = n_keys * _LEAST_KEY + n_tensors * _LEAST_TENSOR
+        self._need_room(least, f"{n_keys} keys and {n_tensors} tensors")
 
         entries: dict[str, Entry] = {}
         for _ in range(n_keys):
@@ -164,7 +166,8 @@ class _Parser:
         try:
             name = raw.decode()
         except UnicodeDecodeError:
-            raise self._fault(f"damaged: the name of a {what} is not UTF-8: {quoted(repr(raw)[2:-1])}") from None
+            shown = quoted(repr(raw)[2:-1])
+            raise self._fault(f"damaged: the name of a {what} is not UTF-8: {shown}") from None
         if not name or "\0" in name:  # llama.cpp compares C strings, to which a NUL is the end
             raise self._fault(f"damaged: a {what} has an empty name or a NUL in it: {quoted(name)}")
         return name
@@ -222,7 +225,7 @@ class _Parser:
             raise self._fault(f"tensor {quoted(name)} has {n_dims} dimensions, more than {_MOST_DIMS}")
         shape = tuple(self._u64() for _ in range(n_dims))
         elements = math.prod(shape)
-        if elements == 0 or max(elements, *shape, 0) > _MOST_ELEMENTS:
+        if not 0 < elements <= _MOST_ELEMENTS:
             raise self._fault(f"tensor {quoted(name)} has the impossible shape {shape}")
         number = self._u32()
         kind = GGML_TYPES.get(number)
@@ -230,16 +233,18 @@ class _Parser:
             raise self._fault(f"tensor {quoted(name)} has the unknown type {number}")
         row = shape[0] if shape else 1
         if row % kind.block:
-            raise self._fault(f"tensor {quoted(name)} has rows of {row}, not a multiple of {kind.name}'s {kind.block}")
+            wanted = f"a multiple of {kind.block} as {kind.name} needs"
+            raise self._fault(f"tensor {quoted(name)} has rows of {row}, not {wanted}")
         return TensorInfo(name, shape, kind, self._u64(), elements // kind.block * kind.nbytes)
 
     def _placed(self, tensors: dict[str, TensorInfo], start: int, alignment: int) -> dict[str, TensorInfo]:
-        """The tensors with offsets from the start of the file. ggml wants them in order and without gaps."""
+        """Check where the tensors lie (ggml wants no gaps) and count offsets from the file's start."""
         expected = end = 0
         for info in tensors.values():
             if info.offset != expected:
                 reason = "is not aligned" if info.offset % alignment else "overlaps or leaves a gap"
-                raise self._fault(f"tensor {quoted(info.name)} {reason}: offset {info.offset}, expected {expected}")
+                found = f"offset {info.offset}, expected {expected}"
+                raise self._fault(f"tensor {quoted(info.name)} {reason}: {found}")
             if (start + info.offset) % _MAPPED_ALIGNMENT:
                 raise self._fault(f"tensor {quoted(info.name)} is not aligned to {_MAPPED_ALIGNMENT} bytes")
             end = info.offset + info.nbytes

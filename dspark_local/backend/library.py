@@ -1,0 +1,64 @@
+"""The llama.cpp library, loaded once: the only `import llama_cpp`.
+
+What its log says goes to the logger `dspark_local.llama` (silent by default); its latest errors are kept for messages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+
+from dspark_local.errors import BackendError
+
+# A desktop is never idle: by default OpenMP's threads spin for so long between two parallel loops that one busy
+# neighbour doubles the time of a token. 1000 costs nothing on an idle machine (benchmarks/spin.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+try:
+    import llama_cpp
+except (ImportError, OSError, RuntimeError) as error:
+    reason = str(error).splitlines()[0]
+    raise BackendError(f"llama-cpp-python does not load ({reason}); reinstall it with `make setup`") from error
+
+VERSION: str = llama_cpp.__version__
+api = llama_cpp.llama_cpp
+lib: ctypes.CDLL = api._lib  # noqa: SLF001 - the binding has no public name for the library that it loaded
+
+_LEVELS = {1: logging.DEBUG, 2: logging.WARNING, 3: logging.ERROR, 4: logging.DEBUG}
+_logger = logging.getLogger("dspark_local.llama")
+_logger.addHandler(logging.NullHandler())
+_errors: deque[str] = deque(maxlen=8)
+
+
+@api.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp has no types
+def _log(level: int, text: bytes, _user_data: object) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if line and level in _LEVELS:
+        if level == 3:  # noqa: PLR2004 - GGML_LOG_LEVEL_ERROR
+            _errors.append(line)
+        _logger.log(_LEVELS[level], "%s", line)
+
+
+api.llama_log_set(_log, ctypes.c_void_p(0))
+api.llama_backend_init()
+
+
+def last_error() -> str:
+    """What llama.cpp said last when something failed, cut to one clause; then forgotten."""
+    said = list(_errors)
+    _errors.clear()
+    if not said:
+        return "no reason given"
+    return said[0].partition(": ")[2][:200] or said[0][:200]
+
+
+def forget_errors() -> None:
+    """Start listening anew, before a call that may fail."""
+    _errors.clear()
+
+
+def system_info() -> str:
+    """What the build was compiled for, in llama.cpp's words."""
+    return str(api.llama_print_system_info().decode())

@@ -1,0 +1,179 @@
+"""Target and drafter in llama.cpp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dspark_local.backend import symbols
+from dspark_local.backend.base import Drafted, Rows
+from dspark_local.backend.library import api
+from dspark_local.backend.memory import Batch, floats
+from dspark_local.backend.model import Context, context_params
+from dspark_local.backend.taps import taps_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dspark_local.backend.base import Block, Features, Floats, Span
+    from dspark_local.backend.model import Model
+    from dspark_local.formats.dflash import DraftSpec
+
+N_BATCH = 512  # a tap buffer takes n_batch · width · 4 B for every layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the two contexts share: positions per slot, slots, rows per slot in a round, threads.
+
+    `unified` puts all slots into one KV stream, which is faster; separate streams make a slot's rounding
+    independent of its neighbours (fixed-width mode).
+    """
+
+    n_ctx: int
+    n_slots: int = 1
+    width: int = 1
+    threads: int = 1
+    unified: bool = True
+
+
+class LlamaTarget:
+    """The target: a context whose tapped layers are read after every decode."""
+
+    def __init__(self, model: Model, shape: Shape, *, layers: tuple[int, ...] = ()) -> None:
+        rows = shape.n_slots * shape.width
+        params = context_params(
+            n_ctx=shape.n_ctx,
+            n_slots=shape.n_slots,
+            n_batch=max(N_BATCH, rows),
+            n_outputs=rows,
+            threads=shape.threads,
+            unified=shape.unified,
+        )
+        self._taps = taps_for(model.arch, layers, model.n_embd) if layers else None
+        if self._taps:
+            self._taps.prepare(params)
+        self.context = Context(model, params)
+        if self._taps:
+            self._taps.attach(self.context.pointer)
+        self.n_vocab = model.n_vocab
+        self.n_slots = shape.n_slots
+        self.n_batch = max(N_BATCH, rows)
+        self.n_ctx: int = api.llama_n_ctx(self.context.pointer) // shape.n_slots
+        self._batch = Batch(self.n_batch)
+
+    @property
+    def busy(self) -> float:
+        """Seconds spent inside decodes."""
+        return self.context.busy
+
+    def decode(self, spans: Sequence[Span]) -> list[Rows]:
+        """Run the spans in one decode; views of their logits, copies of their hidden states."""
+        self._batch.clear()
+        for span in spans:
+            self._batch.add(span.slot, span.start, span.tokens, logits=span.logits)
+        if self._taps:
+            self._taps.begin()
+        self.context.decode(self._batch, [(s.slot, s.start) for s in spans])
+        return self._rows(spans)
+
+    def _rows(self, spans: Sequence[Span]) -> list[Rows]:
+        n_outputs = sum(len(s.tokens) for s in spans if s.logits)
+        logits = self._logits(n_outputs)
+        hidden = self._taps.rows(sum(len(s.tokens) for s in spans)) if self._taps else None
+        rows, at, out = [], 0, 0
+        for span in spans:
+            n = len(span.tokens)
+            wanted = n if span.logits else 0
+            rows.append(Rows(logits[out : out + wanted], None if hidden is None else hidden[at : at + n]))
+            at, out = at + n, out + wanted
+        return rows
+
+    def _logits(self, n: int) -> Floats:
+        if not n:
+            return np.empty((0, self.n_vocab), np.float32)
+        return floats(api.llama_get_logits(self.context.pointer), n, self.n_vocab)
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        self.context.rewind(slot, n)
+
+    def close(self) -> None:
+        """Free the context, then the weights."""
+        self.context.close()
+        self.context.model.close()
+
+
+class LlamaDraft:
+    """A DSpark drafter beside its target: an embedding batch injects, a token batch drafts."""
+
+    def __init__(self, model: Model, target: LlamaTarget, spec: DraftSpec, shape: Shape) -> None:
+        self.block_size = spec.block_size if spec.sample_from_anchor else spec.block_size - 1
+        self._spec = spec
+        self._first = 0 if spec.sample_from_anchor else 1  # row 0 is no prediction otherwise
+        rows = shape.n_slots * spec.block_size
+        params = context_params(
+            n_ctx=target.n_ctx + spec.block_size,
+            n_slots=shape.n_slots,
+            n_batch=max(N_BATCH, rows),
+            n_outputs=rows,
+            threads=shape.threads,
+            unified=True,
+        )
+        params.ctx_other = target.context.pointer
+        self._context = Context(model, params)
+        symbols.set_embeddings_nextn(self._context.pointer, True, True)
+        api.llama_set_causal_attn(self._context.pointer, spec.causal)
+        self._tokens = Batch(rows)
+        self._rows = max(N_BATCH, rows)
+        self._features = Batch(self._rows, width=len(spec.target_layers) * target.context.model.n_embd)
+
+    @property
+    def busy(self) -> float:
+        """Seconds spent inside decodes."""
+        return self._context.busy
+
+    def inject(self, features: Sequence[Features]) -> None:
+        """Write hidden states into the cache at their positions, in one decode."""
+        if not features:
+            return
+        assert sum(len(f.rows) for f in features) <= self._rows
+        self._features.clear()
+        for f in features:
+            self._features.add(f.slot, f.start, f.rows, logits=False)
+        self._context.decode(self._features, [(f.slot, f.start) for f in features])
+
+    def draft(self, blocks: Sequence[Block], gamma: int) -> list[Drafted]:
+        """One block of [anchor, mask × …] for each sequence, of one length, and out of the cache again."""
+        assert 0 < gamma <= self.block_size
+        n = gamma + self._first
+        masks = [self._spec.mask_token] * (n - 1)
+        self._tokens.clear()
+        for block in blocks:
+            self._tokens.add(block.slot, block.start, [block.anchor, *masks], logits=True)
+        held = [(block.slot, block.start) for block in blocks]
+        self._context.decode(self._tokens, held)
+        for slot, start in held:
+            self._context.rewind(slot, start)
+        pointer = self._context.pointer
+        logits = floats(api.llama_get_logits(pointer), n * len(blocks), self._context.model.n_vocab)
+        confidences = self._confidences(n * len(blocks))
+        rows = [slice(i * n + self._first, (i + 1) * n) for i in range(len(blocks))]
+        return [Drafted(logits[r], None if confidences is None else confidences[r]) for r in rows]
+
+    def _confidences(self, n: int) -> Floats | None:
+        if not self._spec.has_confidence_head:
+            return None
+        width = self._context.model.n_embd  # one confidence, repeated over a row
+        return floats(symbols.get_embeddings_nextn(self._context.pointer), n, width)[:, 0]
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        self._context.rewind(slot, n)
+
+    def close(self) -> None:
+        """Free the context, then the weights."""
+        self._context.close()
+        self._context.model.close()

@@ -1,0 +1,157 @@
+"""Model weights and vocabulary in llama.cpp, and one context over them."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import TYPE_CHECKING, Any
+
+from dspark_local.backend.library import api, forget_errors, last_error
+from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from dspark_local.backend.memory import Batch
+
+NO_SLOT = 1  # llama_decode: no room in the KV cache
+
+
+class Model:
+    """Weights of one GGUF file.
+
+    `progress` is called with the share loaded, 0 to 1. `extra_buffers` False gives up repacked weights, which some
+    builds need (see probe.py).
+
+    Raises ModelNotFoundError or ModelFormatError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        gpu_layers: int = -1,
+        extra_buffers: bool = True,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        if not path.is_file():
+            raise ModelNotFoundError(f"no such file: {path}")
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.use_extra_bufts = extra_buffers
+        report = api.llama_progress_callback(lambda share, _: progress(share) is None if progress else True)
+        params.progress_callback = report
+        forget_errors()
+        self.path = path
+        self.pointer = api.llama_model_load_from_file(str(path).encode(), params)
+        if not self.pointer:
+            raise ModelFormatError(f"llama.cpp cannot load {path.name}: {last_error()}")
+        self._vocab = api.llama_model_get_vocab(self.pointer)
+        self.n_vocab: int = api.llama_vocab_n_tokens(self._vocab)
+        self.n_embd: int = api.llama_model_n_embd(self.pointer)
+        self.n_layer: int = api.llama_model_n_layer(self.pointer)
+        self.n_ctx_train: int = api.llama_model_n_ctx_train(self.pointer)
+        self.arch = self.meta("general.architecture") or ""
+        self._pieces: dict[int, bytes] = {}
+        template = api.llama_model_chat_template(self.pointer, None)
+        self.chat_template: str | None = template.decode() if template else None
+        self.bos = self._text(api.llama_vocab_bos(self._vocab))
+        self.eos = self._text(api.llama_vocab_eos(self._vocab))
+
+    def meta(self, key: str) -> str | None:
+        """A metadata value as text."""
+        buffer = ctypes.create_string_buffer(256)
+        found = api.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if found >= 0 else None
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of `text`, with nothing added; `special` lets names of control tokens count as such."""
+        data = text.encode()
+        room = len(data) + 8
+        tokens = (ctypes.c_int32 * room)()
+        n = api.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        assert n >= 0, "a token is at least a byte"
+        return list(tokens[:n])
+
+    def piece(self, token: int) -> bytes:
+        """UTF-8 bytes of a token; empty for control tokens."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._piece(token, special=False)
+        return found
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model ends its answer with this token."""
+        return bool(api.llama_vocab_is_eog(self._vocab, token))
+
+    def _text(self, token: int) -> str:
+        return self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(64)
+        n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:n]
+
+    def close(self) -> None:
+        """Free the weights; twice is fine."""
+        if self.pointer:
+            api.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+def context_params(*, n_ctx: int, n_slots: int, n_batch: int, n_outputs: int, threads: int, unified: bool) -> Any:  # noqa: ANN401 - llama_context_params
+    """Parameters of a context with `n_ctx` positions for each of `n_slots` sequences."""
+    params = api.llama_context_default_params()
+    params.n_ctx = n_ctx * n_slots
+    params.n_batch = params.n_ubatch = n_batch
+    params.n_seq_max = n_slots
+    params.n_outputs_max = max(n_outputs, n_slots)
+    params.n_outputs_max_per_seq = 0
+    params.n_threads = params.n_threads_batch = threads
+    params.kv_unified = unified
+    params.swa_full = True  # a window that forgets cannot be rewound
+    params.no_perf = True
+    return params
+
+
+class Context:
+    """One llama.cpp context: decode, rewind, and the seconds that its decodes took."""
+
+    def __init__(self, model: Model, params: Any) -> None:  # noqa: ANN401 - llama_context_params
+        self.model = model
+        self.busy = 0.0
+        forget_errors()
+        self.pointer = api.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            raise OutOfMemoryError(
+                f"no context of {params.n_ctx} tokens for {model.path.name}: {last_error()}; lower --ctx-size"
+            )
+        self._memory = api.llama_get_memory(self.pointer)
+
+    def decode(self, batch: Batch, held: Iterable[tuple[int, int]]) -> None:
+        """Run a batch. `held` names (slot, positions) to go back to when it fails with BackendError."""
+        began = time.perf_counter()
+        forget_errors()
+        code = api.llama_decode(self.pointer, batch.struct)
+        api.llama_synchronize(self.pointer)
+        self.busy += time.perf_counter() - began
+        if code:
+            for slot, n in held:
+                self.rewind(slot, n)
+            why = "no room in the KV cache" if code == NO_SLOT else last_error()
+            raise BackendError(f"llama.cpp failed to decode {batch.struct.n_tokens} tokens ({code}): {why}")
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        if not api.llama_memory_seq_rm(self._memory, slot, n, -1):
+            raise BackendError(f"{self.model.path.name} cannot take back tokens; its cache does not rewind")
+
+    def close(self) -> None:
+        """Free the context; twice is fine."""
+        if self.pointer:
+            api.llama_free(self.pointer)
+            self.pointer = None

@@ -1,0 +1,42 @@
+"""What a generation tells its reader, in order: text and rounds, then one Finish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dspark_local.types import FinishReason, Round, Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A piece of what the model thinks before it answers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDone:
+    """What a round did, and the sums so far."""
+
+    round: Round
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end: why, the whole answer, its tokens, and the sums."""
+
+    reason: FinishReason
+    text: str
+    tokens: tuple[int, ...]
+    stats: Stats
+
+
+Event = Text | Thinking | RoundDone | Finish

@@ -1,0 +1,158 @@
+"""The runtime: events in order, cancelling, stop strings, threads and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+import dspark_local
+from dspark_local import Finish, FinishReason, RoundDone, Text
+from dspark_local.errors import BackendError, ClosedError, ContextError, UsageError
+from dspark_local.testing import scripted_runtime
+
+ASK = [{"role": "user", "content": "hello"}]
+
+
+def test_an_answer_is_text_rounds_and_one_finish() -> None:
+    """The text of the events is the answer, and the sums are those of the rounds."""
+    with scripted_runtime("Grüße, Welt!") as runtime:
+        events = list(runtime.chat(ASK))
+    assert "".join(e.text for e in events if isinstance(e, Text)) == "Grüße, Welt!"
+    rounds = [e.round for e in events if isinstance(e, RoundDone)]
+    assert isinstance(finish := events[-1], Finish)
+    assert finish.reason is FinishReason.STOP
+    assert finish.text == "Grüße, Welt!"
+    assert sum(len(r.tokens) for r in rounds) == finish.stats.predicted_n == len("Grüße, Welt!".encode()) + 1
+    assert finish.stats.draft_n_accepted == sum(r.accepted for r in rounds) > 0
+
+
+@pytest.mark.parametrize("draft", [True, False])
+def test_a_stop_string_ends_the_text_before_it(draft: bool) -> None:
+    """Nothing of the stop string is shown, wherever the rounds cut it, and the next turn is unharmed."""
+    with scripted_runtime("one two three four") as runtime:
+        for _ in range(2):
+            finish = runtime.chat(ASK, stop=["three", "never"], draft=draft).result()
+            assert (finish.text, finish.reason) == ("one two ", FinishReason.STOP)
+        assert runtime.chat(ASK).result().text == "one two three four"
+
+
+def test_max_tokens_is_exact() -> None:
+    """Drafting never overshoots."""
+    with scripted_runtime("0123456789") as runtime:
+        for n in range(1, 10):
+            finish = runtime.chat(ASK, max_tokens=n).result()
+            assert (finish.text, finish.reason) == ("0123456789"[:n], FinishReason.LENGTH)
+
+
+def test_a_reader_who_leaves_cancels() -> None:
+    """After a break the slot is free again and the next answer is whole."""
+    with scripted_runtime("x" * 2000, seconds=0.001) as runtime:
+        generation = runtime.chat(ASK)
+        for event in generation:
+            if isinstance(event, Text):
+                break
+        assert generation.cancelled
+        assert runtime.chat(ASK, max_tokens=5).result().text == "xxxxx"
+
+
+def test_cancel_from_another_thread_ends_with_what_there_is() -> None:
+    """The reader gets a Finish that says cancelled."""
+    with scripted_runtime("x" * 3000, seconds=0.001) as runtime:
+        generation = runtime.chat(ASK)
+        threading.Timer(0.05, generation.cancel).start()
+        finish = generation.result()
+    assert finish.reason is FinishReason.CANCELLED
+    assert 0 < len(finish.text) < 3000
+
+
+def test_requests_beyond_the_slots_wait_their_turn() -> None:
+    """More requests than slots are all answered."""
+    with scripted_runtime("answer", slots=2) as runtime:
+        generations = [runtime.chat([{"role": "user", "content": str(i)}]) for i in range(7)]
+        assert [g.result().text for g in generations] == ["answer"] * 7
+
+
+def test_errors_reach_the_reader_and_the_runtime_goes_on() -> None:
+    """A decode that fails is raised where the answer is read; the next one works."""
+    with scripted_runtime("fine", fail_at=2) as runtime:
+        with pytest.raises(BackendError):
+            runtime.chat(ASK).result()
+        assert runtime.chat(ASK).result().text == "fine"
+
+
+def test_what_cannot_run_is_refused_at_once() -> None:
+    """Empty messages, an empty prompt, a prompt beyond the context, a silly limit."""
+    with scripted_runtime(n_ctx=64) as runtime:
+        with pytest.raises(UsageError, match="at least one message"):
+            runtime.chat([])
+        with pytest.raises(UsageError, match="content"):
+            runtime.chat([{"role": "user"}])
+        with pytest.raises(UsageError, match="empty"):
+            runtime.generate("")
+        with pytest.raises(ContextError, match="context holds 64"):
+            runtime.generate("x" * 65)
+        with pytest.raises(UsageError, match="max-tokens"):
+            runtime.chat(ASK, max_tokens=0)
+        with pytest.raises(UsageError, match="stop"):
+            runtime.chat(ASK, stop=[""])
+
+
+def test_a_full_context_is_a_finish() -> None:
+    """Text up to the last token that fits, then CONTEXT."""
+    with scripted_runtime("y" * 500, n_ctx=64) as runtime:
+        finish = runtime.chat(ASK).result()
+    assert finish.reason is FinishReason.CONTEXT
+    assert finish.stats.prompt_n + finish.stats.predicted_n == 65
+
+
+def test_closing_ends_what_runs() -> None:
+    """Readers get ClosedError, and so do later requests; closing twice is fine."""
+    runtime = scripted_runtime("z" * 3000, seconds=0.001)
+    generation = runtime.chat(ASK)
+    runtime.close()
+    runtime.close()
+    with pytest.raises(ClosedError):
+        generation.result()
+    with pytest.raises(ClosedError):
+        runtime.chat(ASK)
+
+
+async def test_an_event_loop_reads_without_blocking() -> None:
+    """Two answers interleave with other work in one loop."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.001)
+
+    async def read(runtime: dspark_local.Runtime) -> str:
+        return "".join([e.text async for e in runtime.chat(ASK) if isinstance(e, Text)])
+
+    with scripted_runtime("w" * 200, seconds=0.002, slots=2) as runtime:
+        ticking = asyncio.create_task(tick())
+        assert await asyncio.gather(read(runtime), read(runtime)) == ["w" * 200] * 2
+        ticking.cancel()
+    assert ticks > 10
+
+
+async def test_cancelling_the_task_cancels_the_answer() -> None:
+    """An async reader that is cancelled leaves no work behind."""
+    with scripted_runtime("v" * 3000, seconds=0.001) as runtime:
+        generation = runtime.chat(ASK)
+        task = asyncio.create_task(_drain(generation))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert generation.cancelled
+        assert runtime.chat(ASK, max_tokens=3).result().text == "vvv"
+
+
+async def _drain(generation: dspark_local.Generation) -> None:
+    async for _ in generation:
+        pass
