@@ -1,39 +1,32 @@
-"""The child of a probe: loads what it is told to, runs it once, and says how that went, if it lives to say it.
+"""The child of a probe: loads what it is told to, runs one round of it, and says so, if it lives to say it.
 
-One JSON object per line on stdin (Job), one per line on stdout (Answer). It speaks to llama.cpp directly, in the
-fewest calls, because it is here to die in place of the program that uses backend/llama.py.
+One JSON object per line on stdin (Job), one per line on stdout (Answer). It is here to die in our place.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import llama_cpp
-import numpy as np
-from llama_cpp import llama_cpp_ext
-
+from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
+from dspark_local.backend.model import Model
+from dspark_local.errors import DSparkError
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.gguf import GGUF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import TextIO
 
-    from dspark_local.formats.dflash import DraftSpec
-
-_N_CTX, _N_BATCH = 256, 64  # 64 rows: where AMX tiles start to be used
-_LOG_ERROR = 3  # GGML_LOG_LEVEL_ERROR
-_LAYER_INPUTS = {  # C++ names, which llama-cpp-python's own extension module does not declare
-    "set": ("_Z30llama_set_embeddings_layer_inpP13llama_contextjb", "?llama_set_embeddings_layer_inp@@YAXPEAUllama_context@@I_N@Z"),
-    "get": ("_Z30llama_get_embeddings_layer_inpP13llama_contextj", "?llama_get_embeddings_layer_inp@@YAPEAMPEAUllama_context@@I@Z"),
-}  # fmt: skip
+_N_CTX = 256
+_N_TOKENS = 64  # enough rows for AMX tiles, on which a bad build dies
+_ALL_BYTES = bytes(range(1, 256)).decode("latin-1")  # a vocabulary without byte tokens may throw on some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,37 +35,65 @@ class Job:
 
     target: str
     draft: str | None = None
-    n_gpu_layers: int = 0
+    gpu_layers: int = 0
     use_extra_bufts: bool = True
-    n_threads: int = 1
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`ok`, or what llama.cpp said when it refused, in one line."""
+    """`ok`, or why not, in one line."""
 
     ok: bool
     detail: str = ""
 
 
-class _RefusedError(Exception):
-    """llama.cpp said no, and is still alive."""
+def try_job(job: Job) -> Answer:
+    """Prefill, inject, draft and verify once. What llama.cpp refuses is an answer; what kills it is none."""
+    try:
+        with ExitStack() as held:
+            _round(job, held)
+    except DSparkError as error:
+        return Answer(ok=False, detail=str(error))
+    return Answer(ok=True)
 
 
-class _Log:
-    """Keeps the last error that llama.cpp logged, and nothing else."""
+def _round(job: Job, held: ExitStack) -> None:
+    spec = read_draft_spec(GGUF.open(job.draft)) if job.draft else None
+    model = _model(job, job.target)
+    shape = Shape(n_ctx=_N_CTX, width=spec.block_size + 1 if spec else 1, threads=job.threads)
+    target = held.enter_context(closing(LlamaTarget(model, shape, layers=spec.target_layers if spec else ())))
+    model.encode(_ALL_BYTES, special=False)
+    tokens = [i % model.n_vocab for i in range(_N_TOKENS)]
+    rows = target.decode([Span(0, 0, tokens, logits=False)])[0]
+    if job.draft and spec:
+        draft = held.enter_context(closing(LlamaDraft(_model(job, job.draft), target, spec, shape)))
+        assert rows.hidden is not None
+        draft.inject([Features(0, 0, rows.hidden)])
+        drafted = draft.draft([Block(0, _N_TOKENS, tokens[-1])], draft.block_size)[0]
+        tokens = [int(row.argmax()) for row in drafted.logits]
+        target.decode([Span(0, _N_TOKENS, tokens)])
+    target.rewind(0, _N_TOKENS)
 
-    def __init__(self) -> None:
-        self.last = ""
-        self.callback = llama_cpp.llama_log_callback(self._keep)  # held here, or ctypes would free it
-        llama_cpp.llama_log_set(self.callback, ctypes.c_void_p(0))
 
-    def _keep(self, level: int, text: bytes, _user: object) -> None:
-        if level == _LOG_ERROR:
-            line = text.decode(errors="replace").strip()
-            self.last = line.rsplit(": error loading model: ", 1)[-1] or self.last
+def _model(job: Job, path: str) -> Model:
+    return Model(Path(path), gpu_layers=job.gpu_layers, extra_buffers=job.use_extra_bufts)
 
-    def wanted[T](self, value: T | None, what: str) -> T:
-        if not value:
-            raise _RefusedError(f"{what}: {self.last}" if self.last else what)
-        return value
+
+def serve(lines: TextIO, answers: TextIO) -> None:
+    """Answer jobs until the input ends."""
+    for line in lines:
+        answer = try_job(Job(**json.loads(line)))
+        answers.write(json.dumps(asdict(answer)) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve on stdin and what was stdout; whatever else is printed goes to stderr."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  # POSIX only; a model's core dump would fill the disk
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin, answers)

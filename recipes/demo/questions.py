@@ -244,9 +244,9 @@ class Material:
             del turns[:size]
         return rows
 
-    def held_out_questions(self, count: int) -> list[str]:
-        """`count` first questions about names that training never saw; the same ones each time."""
+    def held_out_turns(self, count: int) -> list[Turn]:
+        """`count` questions about names that training never saw, the same each time, with the library's answers."""
         rng = random.Random(2026)
-        questions = [rng.choice(name)(rng).question for name in self.held_out]
-        rng.shuffle(questions)
-        return questions[:count]
+        turns = [rng.choice(name)(rng) for name in self.held_out]
+        rng.shuffle(turns)
+        return turns[:count]

@@ -1,0 +1,97 @@
+"""Remembered verdicts of probe.py: one probe per file, build and machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from dspark_local.backend.probe import Prober, Verdict
+from dspark_local.errors import ModelNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MOST = 500  # verdicts kept, the latest
+
+
+def probe_once(
+    target: Path,
+    draft: Path | None = None,
+    *,
+    use_extra_bufts: bool = True,
+    gpu_layers: int = 0,
+    cache: Path | None = None,
+) -> Verdict:
+    """Probe the files, or recall what a probe of the same files by the same build on this CPU said.
+
+    `cache` is the file to keep verdicts in, by default in the user's cache folder. Remembered are runs and
+    deaths; what llama.cpp merely refused may have been for want of memory, and is asked again.
+    Raises ModelNotFoundError, BackendError.
+    """
+    path = cache or Path(platformdirs.user_cache_dir("dspark-local")) / "probes.json"
+    key = _key([target, *([draft] if draft else [])], (use_extra_bufts, gpu_layers))
+    known = _load(path)
+    if key in known:
+        return known[key]
+    with Prober() as prober:
+        verdict = prober.check(target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers)
+    if verdict.ok or (verdict.died and "SIGKILL" not in verdict.detail):
+        _save(path, dict([*_load(path).items(), (key, verdict)][-_MOST:]))
+    return verdict
+
+
+def _key(files: Iterable[Path], options: tuple[object, ...]) -> str:
+    try:
+        facts = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    except OSError as error:
+        raise ModelNotFoundError(f"{error.filename}: no such file") from None
+    text = json.dumps([facts, options, _build(), _cpu()])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build() -> list[object]:
+    """Version of llama-cpp-python, and when its libraries were built; without loading them."""
+    spec = importlib.util.find_spec("llama_cpp")
+    folders = spec.submodule_search_locations if spec else None
+    libraries = sorted(p for folder in folders or () for p in (Path(folder) / "lib").glob("*"))
+    version = importlib.metadata.version("llama_cpp_python") if folders else ""
+    return [version, [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in libraries]]
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+        names = ("model name", "flags", "Features", "CPU part")
+        return "\n".join(line for line in first.splitlines() if line.startswith(names))
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def _load(path: Path) -> dict[str, Verdict]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Verdict(bool(e["ok"]), str(e["detail"]), bool(e["died"])) for key, e in entries.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: probe again
+        return {}
+
+
+def _save(path: Path, verdicts: dict[str, Verdict]) -> None:
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a second, not the program
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({key: asdict(verdict) for key, verdict in verdicts.items()}, file)
+            Path(beside).replace(path)
+        finally:
+            Path(beside).unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""The rule that picks tokens, against probabilities worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspark_local.errors import UsageError
+from dspark_local.sampling.rule import Sampler
+from dspark_local.sampling.truncation import candidates, min_p, top_k, top_p
+from dspark_local.types import SamplingParams
+
+LOGITS = np.log(np.array([0.05, 0.4, 0.1, 0.3, 0.15], np.float32))  # 1, 3, 4, 2, 0 by probability
+ALL = np.arange(5)
+
+
+def test_truncations_by_hand() -> None:
+    """The sets that llama.cpp's samplers keep."""
+    assert set(top_k(LOGITS, 2)) == {1, 3}
+    assert set(top_k(LOGITS, 0)) == set(top_k(LOGITS, 9)) == set(ALL)
+    assert list(top_p(LOGITS, ALL, 0.4)) == [1]
+    assert list(top_p(LOGITS, ALL, 0.69)) == [1, 3]
+    assert list(top_p(LOGITS, ALL, 0.71)) == [1, 3, 4]
+    assert set(min_p(LOGITS, ALL, 0.30)) == {1, 3, 4}
+    assert set(min_p(LOGITS, ALL, 1.0)) == {1}
+
+
+def test_top_p_counts_what_top_k_left() -> None:
+    """Order matters: of the two that top-k keeps, the first has 4/7 of the mass, so p = 0.55 keeps it alone."""
+    assert list(candidates(LOGITS, SamplingParams(temperature=1, top_k=2, top_p=0.55))) == [1]
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=20), st.integers(1, 25))
+def test_ties_at_the_boundary_keep_the_smaller_ids(values: list[int], k: int) -> None:
+    """Top-k is the first k of a stable sort, whatever is equal."""
+    logits = np.array(values, np.float32)
+    expected = sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
+    assert sorted(top_k(logits, k)) == sorted(expected)
+
+
+@given(
+    st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=30),
+    st.integers(0, 10),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+    st.floats(0, 3),
+)
+def test_the_likeliest_token_always_survives(
+    values: list[float], k: int, p: float, least: float, temperature: float
+) -> None:
+    """No combination empties the set or drops its maximum; a pick comes from it."""
+    logits = np.array(values, np.float32)
+    params = SamplingParams(temperature=temperature, top_k=k, top_p=p, min_p=least, seed=5)
+    kept = candidates(logits, params)
+    assert logits.max() in logits[kept]
+    assert Sampler.of(params).pick(logits, 3) in kept
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
+def test_picks_follow_the_distribution(temperature: float) -> None:
+    """Chi-square of 20,000 picks at successive positions against softmax(logits / T), at the 0.1 % level."""
+    sampler = Sampler.of(SamplingParams(temperature=temperature, seed=9))
+    counts = np.bincount([sampler.pick(LOGITS, i) for i in range(20_000)], minlength=5)
+    weights = np.exp(LOGITS.astype(float) / temperature)
+    expected = weights / weights.sum() * counts.sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 18.47  # 4 degrees of freedom
+
+
+def test_temperature_zero_is_greedy_and_the_smaller_id_wins_ties() -> None:
+    """No noise, no truncation, whatever the other parameters say."""
+    greedy = Sampler.of(SamplingParams(temperature=0, top_k=3, top_p=0.1, seed=1))
+    assert greedy.pick(LOGITS, 0) == 1
+    assert greedy.pick(np.array([1.0, 2.0, 2.0]), 0) == 1
+
+
+def test_a_seed_is_drawn_when_none_is_given() -> None:
+    """Two samplers of the same parameters draw different seeds; a given one is kept."""
+    assert Sampler.of(SamplingParams()).seed != Sampler.of(SamplingParams()).seed
+    assert Sampler.of(SamplingParams(seed=7)).seed == 7
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_k": -1},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_p": math.nan},
+        {"min_p": -0.1},
+        {"min_p": 2},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"choice": -1},
+    ],
+)
+def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    """One line that names the parameter."""
+    (name,) = wrong
+    with pytest.raises(UsageError, match=name.replace("_", "-")):
+        SamplingParams(**wrong)  # type: ignore[arg-type]  # that is the point
