@@ -20,9 +20,9 @@ Tokens = npt.NDArray[np.int64]
 
 
 class MarkovHead:
-    """Rows of W1 and W2 by target token id; a step u → v adds W2[v] · W1[u] to the logit of v [P §3.1].
+    """Rows of W1 and W2 by target token id: after u, v gains W2[v] · W1[u] in its logit [P §3.1].
 
-    `rank` columns. `confidence` [rank] is what W1[u] is weighed with in the confidence head, or None without one.
+    `rank` columns. `confidence` [rank] is what the confidence head weighs W1[u] with, None without one.
     Raises ModelFormatError if the file has no Markov head.
     """
 

@@ -26,7 +26,7 @@ VERSION: str = llama_cpp.__version__
 api = llama_cpp.llama_cpp
 lib: ctypes.CDLL = api._lib  # noqa: SLF001 - the binding has no public name for the library that it loaded
 
-_LEVELS = {1: logging.DEBUG, 2: logging.WARNING, 3: logging.ERROR, 4: logging.DEBUG}
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # ggml_log_level
 _logger = logging.getLogger("dspark_local.llama")
 _logger.addHandler(logging.NullHandler())
 _errors: deque[str] = deque(maxlen=8)
@@ -36,7 +36,7 @@ _errors: deque[str] = deque(maxlen=8)
 def _log(level: int, text: bytes, _user_data: object) -> None:
     line = text.decode("utf-8", "replace").rstrip()
     if line and level in _LEVELS:
-        if level == 3:  # noqa: PLR2004 - GGML_LOG_LEVEL_ERROR
+        if _LEVELS[level] == logging.ERROR:
             _errors.append(line)
         _logger.log(_LEVELS[level], "%s", line)
 

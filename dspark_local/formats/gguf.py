@@ -34,6 +34,7 @@ class GGUF:
 
     path: Path
     size: int
+    mtime_ns: int
     header: Header
 
     @classmethod
@@ -52,7 +53,7 @@ class GGUF:
             if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
                 raise format_fault(path, "not a regular file")
             with path.open("rb") as file:
-                return cls(path, status.st_size, read_header(path, file, status.st_size))
+                return cls(path, status.st_size, status.st_mtime_ns, read_header(path, file, status.st_size))
         except FileNotFoundError:
             raise ModelNotFoundError(f"{shown}: no such file") from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -141,9 +142,12 @@ class GGUF:
 
     def _bytes(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
         try:
-            return np.memmap(self.path, np.uint8, "r", info.offset, (info.nbytes,))
-        except (OSError, ValueError):
-            raise format_fault(self.path, "was changed or removed while it was in use") from None
+            status = self.path.stat()
+            if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):
+                return np.memmap(self.path, np.uint8, "r", info.offset, (info.nbytes,))
+        except OSError:
+            pass
+        raise format_fault(self.path, "was changed or removed while it was in use")
 
 
 def _n_rows(info: TensorInfo) -> int:

@@ -20,7 +20,7 @@ class Shape:
 
     hidden_size: int = 256
     intermediate_size: int = 768
-    num_hidden_layers: int = 8
+    num_hidden_layers: int = 6
     num_attention_heads: int = 2
     num_key_value_heads: int = 1
     head_dim: int = 128
@@ -36,7 +36,7 @@ class DraftShape:
 
     num_hidden_layers: int = 2
     block_size: int = 7
-    target_layer_ids: tuple[int, ...] = (1, 3, 6)
+    target_layer_ids: tuple[int, ...] = (0, 2, 4)
     markov_rank: int = 64
     mask_token_id: int = MASK
 

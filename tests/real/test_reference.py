@@ -1,0 +1,77 @@
+"""llama.cpp's target and drafter compute what the paper says, to the accuracy of their types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.llama import Shape
+from tests.formats import tiny
+from tests.real.pairs import opened
+from tests.reference.forward import DraftReference, TargetReference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENS = list(b"What does textwrap.dedent do, and when would one use it?")
+
+
+@pytest.mark.parametrize(("untied", "own_heads"), [(False, False), (True, False), (True, True)])
+def test_random_pair_agrees_to_f16(tmp_path: Path, untied: bool, own_heads: bool) -> None:
+    """Tied and untied heads, shared with the target or the drafter's own: taps, logits, confidences, tokens."""
+    target = tiny.target(untied=untied, kind=tiny.F16).write(tmp_path / "t.gguf")
+    draft = tiny.draft(own_heads=own_heads, kind=tiny.F16).write(tmp_path / "d.gguf")
+    drafted = compare(target, draft, TOKENS, gamma=4, tolerance=0.005)
+    assert drafted.same + drafted.ties == drafted.n
+    assert drafted.ties <= 0.01 * drafted.n
+
+
+@dataclass
+class Drafted:
+    """Of `n` drafted tokens: the reference's own, and others that its logits tell apart by less than f16 can."""
+
+    n: int = 0
+    same: int = 0
+    ties: int = 0
+
+
+def compare(target: Path, draft: Path, tokens: list[int], *, gamma: int, tolerance: float) -> Drafted:
+    """Draft after every token; asserts that taps, logits and confidences are the reference's, and counts tokens."""
+    drafted = Drafted()
+    with opened(target, draft, Shape(n_ctx=512, width=8)) as (model, drafter, files):
+        assert files.draft
+        reference = TargetReference(files.target)
+        inputs, logits = reference.forward(tokens)
+        layers = files.spec.target_layers if files.spec else ()
+        features = np.concatenate([inputs[layer] for layer in layers], axis=1)
+        draft_reference = DraftReference(files.draft, reference)
+        for start in range(len(tokens)):
+            (rows,) = model.decode([Span(0, start, tokens[start : start + 1])])
+            assert rows.hidden is not None
+            close(rows.hidden[0], features[start], tolerance)
+            close(rows.logits[0], logits[start], tolerance)
+            if start:
+                (block,) = drafter.draft([Block(0, start, tokens[start])], gamma)
+                expected, biased, confidences = draft_reference.draft(features[:start], tokens[start], gamma)
+                picked = block.logits.argmax(-1)
+                agree = next((k for k in range(gamma) if picked[k] != expected[k]), gamma)
+                upto = min(gamma, agree + 1)  # behind a difference the two chains have different inputs
+                drafted.n, drafted.same = drafted.n + upto, drafted.same + agree
+                if agree < gamma:
+                    gap = biased[agree][expected[agree]] - biased[agree][picked[agree]]
+                    drafted.ties += bool(gap < 2 * np.abs(block.logits[agree] - biased[agree]).max())
+                close(block.logits[:upto], biased[:upto], tolerance)
+                assert block.confidences is not None
+                np.testing.assert_allclose(block.confidences[:upto], confidences[:upto], atol=tolerance)
+            drafter.inject([Features(0, start, rows.hidden)])
+    return drafted
+
+
+def close(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Root mean square of the difference, relative to the expected values' own."""
+    error = np.sqrt(((actual - expected) ** 2).mean() / (expected**2).mean())
+    assert error < tolerance, error
