@@ -17,7 +17,7 @@ test-slow: setup
 check: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cd .venv && bin/lint-imports --config ../pyproject.toml
 
 bench: setup
 	$(BIN)/python benchmarks/scaled.py

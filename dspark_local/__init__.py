@@ -1,11 +1,11 @@
 """DSpark speculative decoding over llama.cpp, in process.
 
-    import dspark_local
+import dspark_local
 
-    with dspark_local.load("demo") as runtime:
-        for event in runtime.chat([{"role": "user", "content": "What does textwrap.dedent do?"}]):
-            if isinstance(event, dspark_local.Text):
-                print(event.text, end="", flush=True)
+with dspark_local.load("demo") as runtime:
+    for event in runtime.chat([{"role": "user", "content": "What does textwrap.dedent do?"}]):
+        if isinstance(event, dspark_local.Text):
+            print(event.text, end="", flush=True)
 """
 
 from dspark_local.chat import Message

@@ -1,13 +1,12 @@
 """From messages to tokens, and from tokens back to text.
 
-Templates run in Jinja's sandbox. What a user typed never becomes control tokens: `<|im_end|>` in a message is text.
+Templates run in Jinja's sandbox. What a user typed never becomes control tokens: `<|im_end|>` in it is text.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +19,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from dspark_local.errors import ModelFormatError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from dspark_local.backend.base import Vocab
 
 OPEN, CLOSE = "\ue000", "\ue001"  # private-use marks around what a user typed
@@ -115,7 +116,7 @@ def _pieces(rendered: str) -> Iterator[tuple[str, bool]]:
 class TextStream:
     """Tokens in, text out: characters only when whole, and nothing of a stop string.
 
-    Text that may be the beginning of a stop string is held back until it is clear.
+    Text that may begin a stop string is held back until that is clear.
     """
 
     vocab: Vocab

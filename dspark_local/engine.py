@@ -160,9 +160,7 @@ class Engine:
     def _schedule(self, drafting: list[Sequence], proposals: dict[int, Proposal]) -> dict[int, tuple[int, ...]]:
         given = [proposals[s.slot] for s in drafting]
         admitted = self.policy.admit([p.confidences for p in given], [len(p.tokens) for p in given])
-        return {
-            s.slot: p.tokens[: min(n, self._limit(s))] for s, p, n in zip(drafting, given, admitted, strict=True)
-        }
+        return {s.slot: p.tokens[: min(n, self._limit(s))] for s, p, n in zip(drafting, given, admitted, strict=True)}
 
     def _verify(self, ready: list[Sequence], drafts: dict[int, tuple[int, ...]]) -> list[Rows]:
         spans = [Span(s.slot, s.start, (s.anchor, *drafts.get(s.slot, ()))) for s in ready]

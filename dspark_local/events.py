@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dspark_local.types import FinishReason, Round, Stats
+if TYPE_CHECKING:
+    from dspark_local.types import FinishReason, Round, Stats
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,11 @@ class Generation:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self._arrived = lambda: loop.call_soon_threadsafe(arrived.set)
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(arrived.set)
+
+        self._arrived = tell
         try:
             while not self._ended:
                 try:

@@ -64,6 +64,7 @@ class RoundTimes:
 
     @property
     def total(self) -> float:
+        """All of it."""
         return self.prefill + self.inject + self.draft + self.verify + self.host
 
     def __add__(self, other: RoundTimes) -> RoundTimes:

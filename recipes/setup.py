@@ -31,7 +31,7 @@ AMX_OFF = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 def main() -> None:
     """Bring the environment up to date with the checkout."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs under whatever python3 is
         sys.exit(f"dspark-local needs Python 3.11 or newer; this is {platform.python_version()}")
     wanted = state()
     if STAMP.is_file() and STAMP.read_text() == wanted:
@@ -162,7 +162,15 @@ def cache() -> Path:
 
 def pip(*arguments: str) -> None:
     """Run pip in the virtual environment, quietly; stop with its own words if it fails."""
-    command = [BIN / "python", "-m", "pip", "--disable-pip-version-check", *arguments[:1], "-q", *arguments[1:]]
+    command = [
+        BIN / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        *arguments[:1],
+        "-q",
+        *arguments[1:],
+    ]
     if subprocess.run(command, check=False).returncode:
         sys.exit("dspark-local: installing failed; pip says why above")
 

@@ -1,6 +1,6 @@
-"""What the engine and the drafters need of a model: two Protocols and the records that they speak in.
+"""What the engine and the drafters need of a model: Protocols, and the records that they speak in.
 
-Arrays that a decode returns are views into the backend's own buffers: they hold until the next call to that object.
+Arrays that a decode returns may be views into the backend's buffers: they hold until its next call.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Block:
 class Drafted:
     """One block as the drafter's graph proposes it.
 
-    `logits` [γ, n_vocab], row k biased by the graph's own greedy choice before it; `confidences` [γ], c_k after
+    `logits` [γ, n_vocab], row k biased by the graph's own greedy choice before it; `confidences` [γ], c_k of
     [P §3.2.1], or None without a confidence head.
     """
 
@@ -73,14 +73,18 @@ class Target(Protocol):
     """The model whose text is wanted, with a KV cache for each of its slots.
 
     `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
-    `n_batch` most tokens in one decode; `busy` seconds spent inside the model's decodes so far.
+    `n_batch` most tokens in one decode.
     """
 
     n_ctx: int
     n_vocab: int
     n_slots: int
     n_batch: int
-    busy: float
+
+    @property
+    def busy(self) -> float:
+        """Seconds spent inside the model's decodes so far."""
+        ...
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
@@ -101,11 +105,15 @@ class Target(Protocol):
 class Draft(Protocol):
     """A drafter's model beside its target, with a cache of its own for the same slots.
 
-    `block_size` most tokens in one block; `busy` seconds spent inside the model's decodes so far.
+    `block_size` is the most tokens in one block.
     """
 
     block_size: int
-    busy: float
+
+    @property
+    def busy(self) -> float:
+        """Seconds spent inside the model's decodes so far."""
+        ...
 
     def inject(self, features: Sequence[Features]) -> None:
         """Write the target's hidden states of committed tokens into the cache."""

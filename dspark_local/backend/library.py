@@ -1,6 +1,6 @@
 """The llama.cpp library, loaded once: the only `import llama_cpp`.
 
-What its log says goes to the logger `dspark_local.llama` (silent by default); its latest errors are kept for messages.
+Its log goes to the logger `dspark_local.llama`, silent by default; the latest errors are kept for messages.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections import deque
 
 from dspark_local.errors import BackendError
 
-# A desktop is never idle: by default OpenMP's threads spin for so long between two parallel loops that one busy
-# neighbour doubles the time of a token. 1000 costs nothing on an idle machine (benchmarks/spin.py).
+# A desktop is never idle: by default OpenMP's threads spin so long between two parallel loops that one busy
+# neighbour doubles the time of a token; 1000 costs nothing on an idle machine (benchmarks/spin.py).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 try:
     import llama_cpp
 except (ImportError, OSError, RuntimeError) as error:
-    reason = str(error).splitlines()[0]
-    raise BackendError(f"llama-cpp-python does not load ({reason}); reinstall it with `make setup`") from error
+    why = str(error).splitlines()[0]
+    raise BackendError(f"llama-cpp-python does not load ({why}); reinstall it with `make setup`") from error
 
 VERSION: str = llama_cpp.__version__
 api = llama_cpp.llama_cpp

@@ -10,6 +10,8 @@ import numpy as np
 from dspark_local.backend.library import api
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dspark_local.backend.base import Floats
 
 
@@ -17,8 +19,9 @@ def floats(pointer: Any, rows: int, width: int) -> Floats:  # noqa: ANN401 - a c
     """View [rows, width] of what a float pointer points at."""
     if not rows:
         return np.empty((0, width), np.float32)
-    buffer = (ctypes.c_float * (rows * width)).from_address(ctypes.addressof(pointer.contents))
-    return np.frombuffer(buffer, np.float32).reshape(rows, width)
+    buffer: Any = (ctypes.c_float * (rows * width)).from_address(ctypes.addressof(pointer.contents))
+    view: Floats = np.frombuffer(buffer, np.float32).reshape(rows, width)
+    return view
 
 
 class Batch:
@@ -32,10 +35,11 @@ class Batch:
         self._seq = np.zeros(n, np.int32)
         self._seq_id = self._seq.ctypes.data + 4 * np.arange(n, dtype=np.uint64)
         self._logits = np.zeros(n, np.int8)
-        fields = dict(api.llama_batch._fields_)  # noqa: SLF001 - ctypes names it so
+        fields = {field[0]: field[1] for field in api.llama_batch._fields_}
 
         def at(name: str, array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401 - a ctypes pointer
-            return ctypes.cast(array.ctypes.data, fields[name])
+            kind: Any = fields[name]
+            return ctypes.cast(array.ctypes.data, kind)
 
         self.struct = api.llama_batch(
             n_tokens=0,
@@ -51,8 +55,8 @@ class Batch:
         """Start over."""
         self.struct.n_tokens = 0
 
-    def add(self, slot: int, start: int, rows: Any, *, logits: bool) -> None:  # noqa: ANN401 - tokens or an array [n, width]
-        """Append consecutive rows of one slot."""
+    def add(self, slot: int, start: int, rows: Sequence[int] | Floats, *, logits: bool) -> None:
+        """Append consecutive rows of one slot: tokens, or embeddings [n, width]."""
         a = self.struct.n_tokens
         b = a + len(rows)
         assert b <= len(self._pos), "the batch is full"

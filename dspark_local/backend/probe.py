@@ -1,7 +1,5 @@
 """Would llama.cpp load and run these files, on this machine, without dying? A child process finds out.
 
-    python -m dspark_local.backend.probe    the child (probe_worker.py); jobs on stdin
-
 A child that dies took the blow for the program: the file killed it, or the build did, as builds by GCC 12 and
 older do on a CPU with AMX as soon as a quantised matrix meets a larger batch; `use_extra_bufts=False` avoids
 that one.
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 _TAIL = 4096
 _MOST_DETAIL = 300
-_LAST_WORDS = ("GGML_ASSERT", "GGML_ABORT", "what()", "Error")
+_LAST_WORDS = re.compile(r"\.(c|cpp|h):\d+: |what\(\)|Error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class _Worker:
         env = os.environ | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dspark_local.backend.probe"],
+                [sys.executable, "-m", "dspark_local.backend.probe_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -137,9 +135,10 @@ class _Worker:
         if code < 0:
             cause = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - _TAIL))
-        lines = self._stderr.read().decode(errors="replace").splitlines()
-        told = [line for line in lines if any(word in line for word in _LAST_WORDS)] or lines
-        words = re.sub(r"\S*[/\\](?=\S)", "", told[-1].strip()) if told else ""
+        said = self._stderr.read().decode(errors="replace").splitlines()
+        lines = [line.strip() for line in said if line.strip()]
+        told = [line for line in lines if _LAST_WORDS.search(line)] or lines
+        words = re.sub(r"\S*[/\\](?=\S)", "", told[-1]) if told else ""
         return f"llama.cpp died of it ({cause}{': ' + words[:_MOST_DETAIL] if words else ''})"
 
     def kill(self) -> None:
@@ -149,9 +148,3 @@ class _Worker:
         assert self._process.stdout
         self._process.stdin.close()
         self._stderr.close()
-
-
-if __name__ == "__main__":
-    from dspark_local.backend.probe_worker import main
-
-    main()

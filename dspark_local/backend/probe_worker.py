@@ -72,7 +72,7 @@ def _round(job: Job, held: ExitStack) -> None:
         draft.inject([Features(0, 0, rows.hidden)])
         drafted = draft.draft([Block(0, _N_TOKENS, tokens[-1])], draft.block_size)[0]
         tokens = [int(row.argmax()) for row in drafted.logits]
-        target.decode([Span(0, _N_TOKENS, tokens)])
+    target.decode([Span(0, _N_TOKENS, tokens[: shape.width])])
     target.rewind(0, _N_TOKENS)
 
 
@@ -97,3 +97,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """A public, deterministic stand-in for llama.cpp: users test against it as we do.
 
-It keeps its caches as lists of tokens, so that a rewind that goes wrong shows as an AssertionError or as other text.
+It keeps its caches as lists of tokens, so a rewind that goes wrong shows as an AssertionError or other text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Block, Features, Span
 
-LogitsOf = Callable[[tuple[int, ...]], Floats]  # prefix, its last token included → logits [n_vocab] of what follows
+LogitsOf = Callable[[tuple[int, ...]], Floats]  # all tokens so far → logits [n_vocab] of the next
 
 PEAK = 30.0  # a logit that every sampler picks over zeros
 

@@ -1,17 +1,19 @@
 """The functions of llama.cpp that have C++ names, bound once and checked at import.
 
-They are declared in llama.cpp's src/llama-ext.h, a staging header; llama-cpp-python is pinned exactly for them.
+They are declared in llama.cpp's src/llama-ext.h, a staging header: hence the exact pin of llama-cpp-python.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dspark_local.backend.library import VERSION, lib
 from dspark_local.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _INTS = ctypes.POINTER(ctypes.c_int32)
@@ -87,9 +89,7 @@ def _bind(name: str) -> Callable[..., Any]:
             function.argtypes = list(symbol.arguments)
             function.restype = symbol.result
             return function  # type: ignore[no-any-return]  # ctypes functions are Any
-    raise BackendError(
-        f"this build of llama-cpp-python ({VERSION}) has no llama_{name}; install the pinned version: `make setup`"
-    )
+    raise BackendError(f"llama-cpp-python {VERSION} has no llama_{name}; install the pinned version (`make setup`)")
 
 
 set_embeddings_layer_inp = _bind("set_embeddings_layer_inp")

@@ -1,7 +1,7 @@
 """Hidden states of chosen target layers, in either of two ways.
 
-Some architectures fill llama.cpp's layer-input taps; asking one that does not aborts the process. For all others the
-public evaluation callback takes `l_out-(k-1)`, the output of the layer before, which is the input of layer k.
+Some architectures fill llama.cpp's layer-input taps; asking one that does not aborts the process. For all others
+the public evaluation callback takes `l_out-(k-1)`, the output of the layer before, which is layer k's input.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Floats
 
 # Architectures whose graphs assign t_layer_inp (llama.cpp src/models, at the pinned version).
-BUILT_IN = frozenset(
-    {"deepseek4", "gemma4", "gpt-oss", "lfm2", "lfm2moe", "llama", "nemotron_h", "nemotron_h_moe", "qwen3", "qwen3moe"}
-)
+BUILT_IN = frozenset({"deepseek4", "gemma4", "gpt-oss", "lfm2", "llama", "nemotron_h", "qwen3", "qwen3moe"})
 
 
 class Taps(Protocol):
@@ -84,7 +82,9 @@ class Callback:
         self._get_name = _function("ggml_get_name", [ctypes.c_void_p], ctypes.c_char_p)
         self._nbytes = _function("ggml_nbytes", [ctypes.c_void_p], ctypes.c_size_t)
         self._read = _function(
-            "ggml_backend_tensor_get", [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t], None
+            "ggml_backend_tensor_get",
+            [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t],
+            None,
         )
         self._callback = api.ggml_backend_sched_eval_callback(self._visit)
 
@@ -102,12 +102,13 @@ class Callback:
 
     def rows(self, n: int) -> Floats:
         """Layers side by side."""
-        columns = [np.concatenate(found) if found else np.empty((0, self._width), np.float32) for found in self._found]
+        none = np.empty((0, self._width), np.float32)
+        columns = [np.concatenate([none, *found]) for found in self._found]
         if any(len(column) != n for column in columns):
             raise BackendError("this target's layers cannot be read; run it with --no-draft")
         return np.concatenate(columns, axis=1)
 
-    def _visit(self, tensor: int, ask: bool, _user_data: object) -> bool:  # noqa: FBT001 - llama.cpp's signature
+    def _visit(self, tensor: int, ask: bool, _user_data: object) -> bool:  # noqa: FBT001 - llama.cpp's
         column = self._names.get(self._get_name(tensor))
         if ask or column is None:
             return column is not None

@@ -1,0 +1,1 @@
+"""Measuring a pair on this machine."""

@@ -1,0 +1,1 @@
+"""The embedded demo pair: data, no code (recipes/demo made it)."""

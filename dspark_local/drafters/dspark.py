@@ -1,7 +1,7 @@
-"""DSpark: a block from the drafter's graph, its tokens picked by the one rule with the drafter's distribution.
+"""DSpark: a block from the drafter's graph, its tokens picked by the one rule from the drafter's logits.
 
 The graph chains the Markov head by argmax, so after a pick that differs from it the rows behind are biased for
-another token: still valid proposals, only less often accepted (docs/architecture.md, "Where the chain leaves the graph").
+another token: still valid proposals, only less often accepted.
 """
 
 from __future__ import annotations

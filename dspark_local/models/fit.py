@@ -1,4 +1,4 @@
-"""Will a pair fit into memory, before anything is loaded?"""
+"""Whether a pair fits into memory, told before anything is loaded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dspark_local.formats.gguf import GGUF
 
 DEFAULT_CTX = 8192
+MIN_CTX = 64
 _F16 = 2
 _COMPUTE = 64 << 20  # compute buffers of two small contexts
 _MIB = 1 << 20
@@ -43,9 +44,6 @@ def context(target: GGUF, wanted: int | None) -> int:
     if wanted < MIN_CTX:
         raise UsageError(f"a context of {wanted} tokens is too small; use --ctx-size {MIN_CTX} or more")
     return wanted
-
-
-MIN_CTX = 64
 
 
 def need(files: list[GGUF], *, n_ctx: int, n_slots: int) -> Need:

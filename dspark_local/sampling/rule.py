@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dspark_local.sampling.noise import gumbel
 from dspark_local.sampling.truncation import Logits, candidates
-from dspark_local.types import SamplingParams
+
+if TYPE_CHECKING:
+    from dspark_local.types import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)

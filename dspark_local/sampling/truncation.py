@@ -11,8 +11,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from dspark_local.types import SamplingParams
 
-
-
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.floating]
 
@@ -55,4 +53,5 @@ def top_p(logits: Logits, ids: Ids, p: float) -> Ids:
 def min_p(logits: Logits, ids: Ids, p: float) -> Ids:
     """Those of `ids` whose probability is at least p times the likeliest one's."""
     kept = logits[ids]
-    return ids[kept >= kept.max() + math.log(p)]
+    likely: Ids = ids[kept >= kept.max() + math.log(p)]
+    return likely

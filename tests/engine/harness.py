@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dspark_local.backend.scripted import LogitsOf, ScriptedDraft, ScriptedTarget
-from dspark_local.drafters.base import Drafter
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
 from dspark_local.sampling.rule import Sampler
 from dspark_local.scheduling.policy import Fixed
-from dspark_local.sequence import Sequence
 from dspark_local.types import SamplingParams
+
+if TYPE_CHECKING:
+    from dspark_local.drafters.base import Drafter
+    from dspark_local.sequence import Sequence
 
 
 def engine(
@@ -29,9 +33,7 @@ def engine(
     model = ScriptedTarget(
         target, n_vocab, n_ctx=n_ctx, n_slots=slots, n_batch=n_batch, taps=draft is not None, fail_at=fail_at
     )
-    drafter: Drafter = (
-        NoDrafter() if draft is None else DSpark(ScriptedDraft(draft, n_vocab, n_slots=slots))
-    )
+    drafter: Drafter = NoDrafter() if draft is None else DSpark(ScriptedDraft(draft, n_vocab, n_slots=slots))
     return Engine(model, drafter, Fixed(gamma), is_end=lambda t: t == end, fixed_width=fixed_width)
 
 
@@ -41,7 +43,7 @@ def run(engine: Engine) -> None:
         engine.step()
 
 
-def say(engine: Engine, prompt: list[int], n: int, **params: float | int) -> Sequence:
+def say(engine: Engine, prompt: list[int], n: int, **params: float) -> Sequence:
     """One request from start to end."""
     sampling = SamplingParams(seed=1, **params)  # type: ignore[arg-type]  # keyword by keyword
     sequence = engine.add(prompt, Sampler.of(sampling), max_tokens=n)

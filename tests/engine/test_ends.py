@@ -24,7 +24,12 @@ def test_an_end_token_ends_the_answer_and_drafts_behind_it_are_cut() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(prompt=st.integers(1, 32), gamma=st.integers(1, 7), drafted=st.booleans(), width=st.sampled_from([None, 4]))
+@given(
+    prompt=st.integers(1, 32),
+    gamma=st.integers(1, 7),
+    drafted=st.booleans(),
+    width=st.sampled_from([None, 4]),
+)
 def test_a_full_context_is_a_finish_reason(prompt: int, gamma: int, drafted: bool, width: int | None) -> None:
     """However long the prompt, generation ends with CONTEXT at the same token, drafted or not, and nothing fails."""
     model = random_logits(10, seed=3)
@@ -42,7 +47,12 @@ def test_a_full_context_is_a_finish_reason(prompt: int, gamma: int, drafted: boo
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps=st.integers(0, 6), keep=st.integers(0, 30), again=st.lists(st.integers(0, 9), max_size=8), drafted=st.booleans())
+@given(
+    steps=st.integers(0, 6),
+    keep=st.integers(0, 30),
+    again=st.lists(st.integers(0, 9), max_size=8),
+    drafted=st.booleans(),
+)
 def test_a_request_after_one_that_was_cut_short_reads_no_stale_cache(
     steps: int, keep: int, again: list[int], drafted: bool
 ) -> None:

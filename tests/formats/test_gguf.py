@@ -97,7 +97,7 @@ def test_the_type_table_is_the_librarys() -> None:
 
 def test_no_such_file_says_so(tmp_path: Path) -> None:
     """A missing file is ModelNotFoundError with its name."""
-    with pytest.raises(ModelNotFoundError, match="nowhere.gguf: no such file"):
+    with pytest.raises(ModelNotFoundError, match=r"nowhere\.gguf: no such file"):
         GGUF.open(tmp_path / "nowhere.gguf")
 
 
@@ -200,13 +200,19 @@ REFUSED = {
     "unknown type": (header(n_keys=1) + text(b"a") + struct.pack("<I", 13) + ROOM, "has the unknown type 13"),
     "nested array": (header(n_keys=1) + text(b"a") + struct.pack("<IIQ", 9, 9, 1) + ROOM, "array of arrays"),
     "long array": (header(n_keys=1) + text(b"a") + struct.pack("<IIQ", 9, 4, 2**61) + ROOM, "values of 'a'"),
-    "long strings": (header(n_keys=1) + text(b"a") + struct.pack("<IIQ", 9, 8, 2**60) + ROOM, "values of 'a'"),
+    "long strings": (
+        header(n_keys=1) + text(b"a") + struct.pack("<IIQ", 9, 8, 2**60) + ROOM,
+        "values of 'a'",
+    ),
     "long string": (
         header(n_keys=1) + text(b"a") + struct.pack("<IQ", 8, 2**63) + ROOM,
         "bytes of a string in 'a' do not fit",
     ),
     "alignment 0": (header(n_keys=1) + u32(b"general.alignment", 0) + ROOM, "not a power of two"),
-    "alignment 48": (header(n_keys=1) + u32(b"general.alignment", 48) + ROOM, "48, which is not a power of two"),
+    "alignment 48": (
+        header(n_keys=1) + u32(b"general.alignment", 48) + ROOM,
+        "48, which is not a power of two",
+    ),
     "alignment u64": (
         header(n_keys=1) + text(b"general.alignment") + struct.pack("<IQ", 10, 32) + ROOM,
         "of type u64, not u32",
@@ -230,7 +236,10 @@ REFUSED = {
     "overflow": (header(n_tensors=1) + tensor(b"a", (2**32, 2**32, 2**32)) + ROOM, "impossible shape"),
     "removed type": (header(n_tensors=1) + tensor(b"a", (32,), kind=4) + ROOM, "unknown type 4"),
     "type 43": (header(n_tensors=1) + tensor(b"a", (32,), kind=43) + ROOM, "unknown type 43"),
-    "ragged rows": (header(n_tensors=1) + tensor(b"a", (33,), kind=8) + ROOM, "rows of 33, not a multiple of 32"),
+    "ragged rows": (
+        header(n_tensors=1) + tensor(b"a", (33,), kind=8) + ROOM,
+        "rows of 33, not a multiple of 32",
+    ),
     "offset": (header(n_tensors=1) + tensor(b"a", (32,), offset=7) + ROOM, "is not aligned: offset 7"),
     "gap": (header(n_tensors=1) + tensor(b"a", (32,), offset=64) + ROOM, "overlaps or leaves a gap"),
     "overlap": (

@@ -121,12 +121,14 @@ REFUSED = {
         r"'token_embd.weight' has the shape \(64, 300\), expected \(64, 264\)",
     ),
     "a missing tensor": (
-        T.with_tensors({"blk.1.ffn_up.weight": None}), "tensor 'blk.1.ffn_up.weight' is missing",
+        T.with_tensors({"blk.1.ffn_up.weight": None}),
+        "tensor 'blk.1.ffn_up.weight' is missing",
     ),
     "a tensor too many": (T.with_tensors({"blk.0.odd.weight": norm(4)}), "'blk.0.odd.weight' does not belong"),
     "half a norm": (T.with_tensors({"output_norm.weight": half(64)}), "is of type F16, which llama.cpp cannot use"),
     "an embedding of numbers": (
-        T.with_tensors({"token_embd.weight": Tensor(np.zeros((264, 64), np.int64))}), "is of type I64",
+        T.with_tensors({"token_embd.weight": Tensor(np.zeros((264, 64), np.int64))}),
+        "is of type I64",
     ),
     "no block size": (D.with_keys(dflash__block_size=None), "dflash.block_size is missing"),
     "block of 1": (D.with_keys(dflash__block_size=(U32, 1)), "'1', not between 2 and 256"),
@@ -138,14 +140,16 @@ REFUSED = {
         r"'fc.weight' has the shape \(128, 64\), expected \(64, 64\)",
     ),
     "Markov head of another rank": (
-        D.with_tensors({"markov_w2.weight": Tensor(np.zeros((264, 64), np.float32))}), "'markov_w2.weight' has the",
+        D.with_tensors({"markov_w2.weight": Tensor(np.zeros((264, 64), np.float32))}),
+        "'markov_w2.weight' has the",
     ),
     "d2t outside": (
-        D2T.with_tensors({"d2t": Tensor(np.full(132, 264, np.int64))}), "d2t maps to tokens outside",
+        D2T.with_tensors({"d2t": Tensor(np.full(132, 264, np.int64))}),
+        "d2t maps to tokens outside",
     ),
     "d2t negative": (D2T.with_tensors({"d2t": Tensor(np.full(132, -1, np.int64))}), "d2t maps to tokens outside"),
     "d2t of I32": (D2T.with_tensors({"d2t": Tensor(np.zeros(132, np.int32))}), "'d2t' is of type I32"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

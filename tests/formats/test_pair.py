@@ -71,16 +71,19 @@ BROKEN = {
     "causal is a number": (D.with_keys(dflash__attention__causal=(U32, 0)), "of type u32, not bool"),
     "half a Markov head": (D.with_tensors({"markov_w2.weight": None}), "only one half of the Markov head"),
     "confidence alone": (
-        D.with_tensors({"markov_w1.weight": None, "markov_w2.weight": None}), "not the Markov head that it reads",
+        D.with_tensors({"markov_w1.weight": None, "markov_w2.weight": None}),
+        "not the Markov head that it reads",
     ),
     "promised confidence": (
-        D.with_tensors({"conf_proj.weight": None, "conf_proj.bias": None}), "'conf_proj.weight' is missing",
+        D.with_tensors({"conf_proj.weight": None, "conf_proj.bias": None}),
+        "'conf_proj.weight' is missing",
     ),
     "d2t without a head": (
-        tiny.draft(d2t=True).with_tensors({"output.weight": None}), "a vocabulary of its own .d2t., but no head",
+        tiny.draft(d2t=True).with_tensors({"output.weight": None}),
+        "a vocabulary of its own .d2t., but no head",
     ),
     "no drafter": (T, "not a DSpark drafter"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -108,15 +111,21 @@ STRANGERS = {
     "another vocabulary": (T, shrunk(D), "its vocabulary has 200 tokens, the target's 264"),
     "another tokenizer": (T, renamed(D, 7), "its tokenizer is another .token 7 is 'something-else'"),
     "another pre-tokenizer": (
-        T, D.with_keys(tokenizer__ggml__pre=(STR, "llama-bpe")), "tokenizer.ggml.pre is llama-bpe, the target's qwen2",
+        T,
+        D.with_keys(tokenizer__ggml__pre=(STR, "llama-bpe")),
+        "tokenizer.ggml.pre is llama-bpe, the target's qwen2",
     ),
     "a layer too far": (
-        T, D.with_keys(dflash__target_layers=Array(I32, [1, 2])), "taps the input of layer 2, the target's last is 1",
+        T,
+        D.with_keys(dflash__target_layers=Array(I32, [1, 2])),
+        "taps the input of layer 2, the target's last is 1",
     ),
     "wrongly tied": (
-        UNTIED, tiny.draft(own_heads=True).with_tensors({"output.weight": None}), "run `dspark-local convert repair`",
+        UNTIED,
+        tiny.draft(own_heads=True).with_tensors({"output.weight": None}),
+        "run `dspark-local convert repair`",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STRANGERS)
@@ -132,7 +141,7 @@ def test_a_drafter_of_another_target_is_refused(name: str, tmp_path: Path) -> No
 def test_a_drafter_as_target_and_a_target_as_drafter_are_told_apart(tmp_path: Path) -> None:
     """Swapped files are refused with what to do instead."""
     target, draft = opened(T, tmp_path / "t.gguf"), opened(D, tmp_path / "d.gguf")
-    with pytest.raises(ModelFormatError, match="d.gguf: a drafter, .* give its target as MODEL"):
+    with pytest.raises(ModelFormatError, match=r"d\.gguf: a drafter, .* give its target as MODEL"):
         check_target(draft)
     with pytest.raises(ModelFormatError, match="a drafter, which writes no text"):
         check_pair(draft, target)

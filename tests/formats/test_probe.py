@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ class Counting:
     verdict = Verdict(ok=True)
     asked = 0
 
-    def __enter__(self) -> Counting:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,7 +130,7 @@ def test_a_verdict_is_remembered(counting: type[Counting], files: dict[str, Path
     probe_once(files["target"], cache=cache)
     probe_once(files["target"], files["draft"], use_extra_bufts=False, cache=cache)
     assert counting.asked == 3
-    assert os.listdir(cache.parent) == ["probes.json"]
+    assert [path.name for path in cache.parent.iterdir()] == ["probes.json"]
 
 
 def test_a_file_or_build_that_changed_is_probed_anew(
@@ -190,6 +190,6 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 
 def test_a_missing_file_is_said_before_the_probe(counting: type[Counting], tmp_path: Path) -> None:
     """ModelNotFoundError names it."""
-    with pytest.raises(ModelNotFoundError, match="nowhere.gguf: no such file"):
+    with pytest.raises(ModelNotFoundError, match=r"nowhere\.gguf: no such file"):
         probe_once(tmp_path / "nowhere.gguf", cache=tmp_path / "probes.json")
     assert counting.asked == 0

@@ -83,7 +83,7 @@ class Tiny:
 
 
 def tokens() -> list[str]:
-    """A byte-level vocabulary: the 256 bytes as GPT-2 spells them, a few merges' results, the specials."""
+    """List a byte-level vocabulary: the bytes as GPT-2 spells them, a few merges' results, the specials."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     spelled = {byte: chr(byte) for byte in plain}
     spare = iter(range(256, 512))
@@ -159,9 +159,12 @@ class _Weights:
 
 
 def target(*, untied: bool = False, kind: GGMLQuantizationType = Q8_0, seed: int = 1) -> Tiny:
-    """A qwen3 of two layers."""
+    """Make a qwen3 of two layers."""
     weights = _Weights(seed, kind)
-    tensors = {"token_embd.weight": weights.matrix(N_VOCAB, N_EMBD), "output_norm.weight": weights.norm(N_EMBD)}
+    tensors = {
+        "token_embd.weight": weights.matrix(N_VOCAB, N_EMBD),
+        "output_norm.weight": weights.norm(N_EMBD),
+    }
     if untied:
         tensors["output.weight"] = weights.matrix(N_VOCAB, N_EMBD)
     keys = hyper_keys("qwen3", N_LAYER) | vocab_keys()
@@ -169,7 +172,7 @@ def target(*, untied: bool = False, kind: GGMLQuantizationType = Q8_0, seed: int
 
 
 def draft(*, own_heads: bool = False, d2t: bool = False, kind: GGMLQuantizationType = Q8_0, seed: int = 2) -> Tiny:
-    """A dflash drafter of one layer with Markov and confidence heads, tapping both layers of the target."""
+    """Make a dflash drafter of one layer, with Markov and confidence heads, that taps both layers."""
     weights = _Weights(seed, kind)
     n_draft = N_VOCAB // 2 if d2t else N_VOCAB
     tensors = {

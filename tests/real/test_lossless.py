@@ -23,7 +23,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def texts(
-    pair: tuple[Path, Path], *, drafter: bool, slots: int = 1, fixed_width: int | None = 4, temperature: float, n: int = 48
+    pair: tuple[Path, Path],
+    *,
+    drafter: bool,
+    slots: int = 1,
+    fixed_width: int | None = 4,
+    temperature: float,
+    n: int = 48,
 ) -> list[tuple[int, ...]]:
     """Tokens of every prompt; with several slots, as many at once."""
     with dspark_local.load(
@@ -37,7 +43,8 @@ def texts(
         params = [SamplingParams(temperature=temperature, seed=i) for i in range(len(PROMPTS))]
         # lengths differ, so that requests leave and others join in the middle of their neighbours' answers
         running = [
-            runtime.generate(p, s, max_tokens=n - 5 * (i % 3)) for i, (p, s) in enumerate(zip(PROMPTS, params, strict=True))
+            runtime.generate(p, s, max_tokens=n - 5 * (i % 3))
+            for i, (p, s) in enumerate(zip(PROMPTS, params, strict=True))
         ]
         return [g.result().tokens for g in running]
 

@@ -126,7 +126,10 @@ class DraftReference(Transformer):
 
     def _chain(self, hidden: Array, logits: Array, anchor: int) -> tuple[list[int], Array, Array]:
         tokens, confidences, previous = [], [], anchor
-        conf, bias = self.w("conf_proj").reshape(-1), float(self.file.rows("conf_proj.bias", slice(None)).reshape(-1)[0])
+        conf, bias = (
+            self.w("conf_proj").reshape(-1),
+            float(self.file.rows("conf_proj.bias", slice(None)).reshape(-1)[0]),
+        )
         for k in range(len(logits)):
             w1 = self.w("markov_w1")[previous]
             logits[k] += self.w("markov_w2") @ w1

@@ -28,7 +28,12 @@ def test_splitmix64_is_the_published_one() -> None:
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
-@given(U64, st.integers(0, 2**32 - 1), st.integers(0, 2**31), st.lists(st.integers(0, 2**20), min_size=1, max_size=5))
+@given(
+    U64,
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**31),
+    st.lists(st.integers(0, 2**20), min_size=1, max_size=5),
+)
 def test_hash_is_splitmix64_chained(seed: int, choice: int, position: int, tokens: list[int]) -> None:
     """The vectorised hash equals the plain-integer one: key = mix(mix(mix(seed) ^ choice) ^ position), then a stream."""
     k = splitmix64(splitmix64(splitmix64(seed) ^ choice) ^ position)
@@ -55,5 +60,5 @@ def test_noise_is_standard_gumbel() -> None:
 
 
 def test_noise_is_finite_at_the_ends() -> None:
-    """u never reaches 0 or 1."""
+    """U never reaches 0 or 1."""
     assert np.isfinite(gumbel(3, 1, 2, np.arange(200_000))).all()
