@@ -14,9 +14,10 @@ test: setup check
 test-slow: setup
 	$(BIN)/pytest -m slow
 
+# mypy and import-linter run beside the sources, so that they see the package as it is installed
 check: setup
 	$(BIN)/ruff check
-	$(BIN)/mypy
+	cd .venv && bin/mypy --config-file ../pyproject.toml
 	cd .venv && bin/lint-imports --config ../pyproject.toml
 
 bench: setup

@@ -1,0 +1,39 @@
+"""Checkpoints to GGUF: streamed tensor by tensor, written beside and renamed, loud about what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dspark_local.convert import dspark, qwen3
+from dspark_local.convert.checkpoint import Checkpoint
+from dspark_local.convert.quantise import parse
+from dspark_local.errors import ConvertError
+
+if TYPE_CHECKING:
+    from dspark_local.convert.writer import Progress
+
+__all__ = ["convert_draft", "convert_target"]
+
+
+def convert_target(src: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
+    """Convert the target in folder `src` to the file `out`; `type` is F32, F16, BF16, Q8_0 or Q4_0.
+
+    `progress` hears (bytes written, bytes in all). Raises ConvertError, and then leaves no file.
+    """
+    checkpoint = _opened(src, qwen3.ARCHITECTURE)
+    return qwen3.convert(checkpoint, Path(out), parse(type), progress)
+
+
+def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
+    """Convert the drafter in folder `src`, trained for the target in folder `target`, as `convert_target` does."""
+    checkpoint = _opened(src, dspark.ARCHITECTURE)
+    return dspark.convert(checkpoint, _opened(target, qwen3.ARCHITECTURE), Path(out), parse(type), progress)
+
+
+def _opened(folder: Path, architecture: str) -> Checkpoint:
+    checkpoint = Checkpoint(Path(folder))
+    found = checkpoint.config.get("architectures") or ["nothing"]
+    if architecture not in found:
+        raise ConvertError(f"{folder} holds {found[0]}; here only {architecture} can be converted")
+    return checkpoint

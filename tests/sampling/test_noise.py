@@ -35,7 +35,7 @@ def test_splitmix64_is_the_published_one() -> None:
     st.lists(st.integers(0, 2**20), min_size=1, max_size=5),
 )
 def test_hash_is_splitmix64_chained(seed: int, choice: int, position: int, tokens: list[int]) -> None:
-    """The vectorised hash equals the plain-integer one: key = mix(mix(mix(seed) ^ choice) ^ position), then a stream."""
+    """The vectorised hash equals the plain one: key = mix(mix(mix(seed) ^ choice) ^ position), then a stream."""
     k = splitmix64(splitmix64(splitmix64(seed) ^ choice) ^ position)
     assert key(seed, choice, position) == k
     expected = [splitmix64((k + t * 0x9E3779B97F4A7C15) % 2**64) for t in tokens]

@@ -1,0 +1,81 @@
+"""A GGUF file written tensor by tensor, beside its final name, and renamed when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quant_shape_to_byte_shape
+
+from dspark_local.convert.quantise import encode
+from dspark_local.errors import ConvertError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dspark_local.convert.checkpoint import Floats
+
+Progress = Callable[[int, int], None]  # bytes written, bytes in all
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tensor to be written: name, shape in rows first, type, and how to read it."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: GGMLQuantizationType
+    read: Callable[[], Floats]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        if self.kind is GGMLQuantizationType.F32:
+            return 4 * int(np.prod(self.shape))
+        if self.kind is GGMLQuantizationType.F16:
+            return 2 * int(np.prod(self.shape))
+        return int(np.prod(quant_shape_to_byte_shape(self.shape, self.kind)))
+
+
+def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Planned], progress: Progress | None) -> Path:
+    """Write a file: `keys` fills in the metadata of the GGUFWriter that it is given.
+
+    Raises ConvertError when the disk refuses; nothing that looks finished is left behind.
+    """
+    total, done = sum(t.nbytes for t in tensors), 0
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        writer = GGUFWriter(beside, arch)
+        keys(writer)
+        for t in tensors:
+            dtype, raw = _declared(t.kind)
+            shape = t.shape if raw is None else quant_shape_to_byte_shape(t.shape, t.kind)
+            writer.add_tensor_info(t.name, shape, np.dtype(dtype), t.nbytes, raw)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for t in tensors:
+            values = encode(t.read(), t.kind)
+            assert values.nbytes == t.nbytes
+            writer.write_tensor_data(values)
+            done += t.nbytes
+            if progress:
+                progress(done, total)
+        writer.close()
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(out)
+    except OSError as error:
+        raise ConvertError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return out
+
+
+def _declared(kind: GGMLQuantizationType) -> tuple[str, GGMLQuantizationType | None]:
+    plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
+    return (plain[kind], None) if kind in plain else ("uint8", kind)
