@@ -119,9 +119,7 @@ ARCHES: Mapping[str, ArchRules] = {
     ),
 }  # fmt: skip
 # Tensors that llama.cpp takes beside those above, and that no rule models.
-_UNMODELLED = re.compile(
-    r".*\.(scale|input_scale|bias)|blk\.\d+\.(attn_qkv|.*_conv_\w+)\..*|cls\..*|selector_.*|hc_.*"
-)
+_UNMODELLED = re.compile(r".*\.(scale|input_scale|bias)|blk\.\d+\.(attn_qkv|.*_conv_\w+)\..*|cls\..*|selector_.*|hc_.*")
 
 
 def check_model(gguf: GGUF) -> Soundness:
@@ -179,6 +177,10 @@ def _check_tensors(gguf: GGUF, rules: tuple[TensorRule, ...], dims: Mapping[str,
     for name in gguf.tensors:
         if name not in expected and name not in beyond:
             raise format_fault(gguf.path, f"tensor {quoted(name)} does not belong into a {gguf.arch} model")
+    for name in beyond:  # what has no shape here still has one type, as it is added or multiplied by element
+        if name.endswith(("scale", "bias")) and gguf.tensors[name].type.name != "F32":
+            kind = gguf.tensors[name].type.name
+            raise format_fault(gguf.path, f"tensor {quoted(name)} is of type {kind}, not F32")
     if "d2t" in gguf.tensors:
         _check_d2t(gguf, dims["vocab"])
     return any(name not in expected for name in beyond)

@@ -77,6 +77,6 @@ class MasteredOptimiser:
 
 
 
-def rate_at(progress: float, *, warm_up: float = 0.02, cool_down: float = 0.6) -> float:
+def rate_at(progress: float, *, warm_up: float = 0.02, cool_down: float = 0.7) -> float:
     """Trapezoid: up over `warm_up`, flat, and linearly to zero over the last `cool_down` of `progress` 0…1."""
     return min(1.0, (progress + 1e-3) / warm_up, (1.0 - progress) / cool_down)

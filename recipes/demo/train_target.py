@@ -1,11 +1,13 @@
-"""Train the target: `python train_target.py [--out build] [--steps N]`.
+"""Train the target: `python train_target.py [--out build] [--steps N] [--minutes M] [--resume EPOCH]`.
 
 Cross entropy on the answers; Muon; the last fifth of the steps sees its weights through Q4_0, straight-through.
+`--minutes` ends the schedule by the clock where that comes sooner; `--resume` goes on from the saved weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from export import write_target
+from export import read_target, write_target
 from losses import HeadCrossEntropy
 from model import Shape, Target
 from optimiser import MasteredOptimiser, rate_at
@@ -35,21 +37,21 @@ def loss_of(target: Target, ids: Tensor, learn: Tensor) -> Tensor:
     return loss
 
 
-def endless(material: Material, tokenizer: Tokenizer) -> Iterator[tuple[Tensor, Tensor]]:
+def endless(material: Material, tokenizer: Tokenizer, first: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of one epoch after the other, each phrased anew."""
-    epoch = 0
-    while True:
+    for epoch in itertools.count(first):
         texts = [text for text in material.functions if len(text) < 1500][epoch % 12 :: 12]
         rows = epoch_rows(tokenizer, material.conversations(epoch), texts, epoch)
         print(f"epoch {epoch}: {len(rows)} rows, {sum(len(row.ids) for row in rows)} tokens", flush=True)
         yield from batches(rows, BATCH_TOKENS, epoch)
-        epoch += 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "build")
     parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--resume", type=int, metavar="EPOCH", help="go on from the saved weights with this epoch")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -58,37 +60,43 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     material = Material.collect()
-    conversations = material.conversations(0)
-    texts = [text for c in conversations for turn in c for text in (turn.question, turn.answer)]
-    tokenizer = train_tokenizer(texts + material.functions)
-    write_tokenizer(tokenizer, folder)
+    if options.resume is None:
+        conversations = material.conversations(0)
+        texts = [text for c in conversations for turn in c for text in (turn.question, turn.answer)]
+        tokenizer = train_tokenizer(texts + material.functions)
+        write_tokenizer(tokenizer, folder)
+    else:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     unseen = [chat_row(tokenizer, [turn]) for turn in material.held_out_turns(64)]
     unseen_ids, unseen_learn = next(batches([row for row in unseen if len(row.ids) <= 192], 48 * 192, 0))
 
-    target = Target(Shape()).bfloat16()
+    target = (Target(Shape()) if options.resume is None else read_target(folder)).bfloat16()
     optimiser = MasteredOptimiser(target, matrix_rate=0.02, other_rate=4e-3)
-    data = endless(material, tokenizer)
+    data = endless(material, tokenizer, options.resume or 0)
     began, seen, recent = time.perf_counter(), 0, list[float]()
     for step in range(options.steps):
-        progress = step / options.steps
+        progress = max(step / options.steps, (time.perf_counter() - began) / 60 / options.minutes)
+        last = progress >= 1 or step + 1 == options.steps
         if progress >= QUANTISED_FROM:
             optimiser.project = shipped
         ids, learn = next(data)
         loss = loss_of(target, ids, learn)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step(rate_at(progress))
+        optimiser.step(max(0.0, rate_at(progress)))
         seen += ids.numel()
         recent.append(loss.item())
         if step % 25 == 24:
             took = time.perf_counter() - began
             print(f"{step + 1} loss {sum(recent) / len(recent):.3f} {seen / took:.0f} tok/s {took:.0f} s", flush=True)
             recent.clear()
-        if step % 150 == 149 or step + 1 == options.steps:
+        if step % 150 == 149 or last:
             with torch.no_grad():
                 print(f"    held out {loss_of(target, unseen_ids, unseen_learn):.3f}", flush=True)
             saved = Target(target.shape)
             saved.load_state_dict(optimiser.masters)
             write_target(saved, folder, folder)
+        if last:
+            break
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ REFUSED = {
     ),
     "a tensor too many": (T.with_tensors({"blk.0.odd.weight": norm(4)}), "'blk.0.odd.weight' does not belong"),
     "half a norm": (T.with_tensors({"output_norm.weight": half(64)}), "is of type F16, which llama.cpp cannot use"),
+    "half a scale": (T.with_tensors({"blk.0.attn_q.scale": half(1)}), "is of type F16, not F32"),
     "an embedding of numbers": (
         T.with_tensors({"token_embd.weight": Tensor(np.zeros((264, 64), np.int64))}),
         "is of type I64",

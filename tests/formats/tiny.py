@@ -32,7 +32,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Tensor:
-    """Values in numpy order (rows first), and the type to store them in."""
+    """Values in numpy order (rows first), and the type to store them in; bytes are stored as they are."""
 
     values: np.ndarray
     kind: GGMLQuantizationType = PLAIN
@@ -61,6 +61,15 @@ class Tiny:
         tensors = {name: t for name, t in self.tensors.items() if changes.get(name, t) is not None}
         return replace(self, tensors=tensors | {name: t for name, t in changes.items() if t is not None})
 
+    def encoded(self) -> Tiny:
+        """Quantise once what will be written often."""
+        quantised = {
+            name: Tensor(quantize(tensor.values, tensor.kind), tensor.kind)
+            for name, tensor in self.tensors.items()
+            if tensor.kind in {Q4_0, Q8_0} and tensor.values.dtype == np.float32
+        }
+        return self.with_tensors(dict(quantised))
+
     def write(self, path: Path) -> Path:
         writer = GGUFWriter(path, self.arch)
         for key, value in self.keys.items():
@@ -69,7 +78,9 @@ class Tiny:
             else:
                 writer.add_key_value(key, value[1], value[0])
         for name, tensor in self.tensors.items():
-            if tensor.values.dtype == np.int64 or tensor.kind == PLAIN:
+            if tensor.values.dtype == np.uint8:
+                writer.add_tensor(name, tensor.values, raw_dtype=tensor.kind)
+            elif tensor.values.dtype == np.int64 or tensor.kind == PLAIN:
                 writer.add_tensor(name, tensor.values)
             elif tensor.kind == F16:
                 writer.add_tensor(name, tensor.values.astype(np.float16))
