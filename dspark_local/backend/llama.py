@@ -58,6 +58,7 @@ class LlamaTarget:
         self.context = Context(model, params)
         if self._taps:
             self._taps.attach(self.context.pointer)
+        self._unified = shape.unified
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
         self.n_batch = max(N_BATCH, rows)
@@ -71,6 +72,8 @@ class LlamaTarget:
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode; views of their logits, copies of their hidden states."""
+        # separate streams run spans of unequal length in several passes, whose rows come in another order
+        assert self._unified or len({len(span.tokens) for span in spans}) == 1
         self._batch.clear()
         for span in spans:
             self._batch.add(span.slot, span.start, span.tokens, logits=span.logits)
