@@ -65,6 +65,7 @@ def load(
     extra_buffers = _try_out(files, gpu_layers)
 
     # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
+    from dspark_local.backend.heads import MarkovHead  # noqa: PLC0415
     from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape  # noqa: PLC0415
     from dspark_local.backend.model import Model  # noqa: PLC0415
 
@@ -94,7 +95,8 @@ def load(
                 progress=lambda share: report("loading the drafter", share),
             )
             undo.callback(draft_weights.close)
-            proposes = DSpark(LlamaDraft(draft_weights, target, files.spec, shape))
+            head = MarkovHead(files.draft) if files.spec.has_markov else None
+            proposes = DSpark(LlamaDraft(draft_weights, target, files.spec, shape), head)
         undo.pop_all()
     gamma = min(gamma, proposes.block_size)
     engine = Engine(target, proposes, Fixed(gamma), is_end=weights.is_end, fixed_width=fixed_width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,12 +10,15 @@ import numpy.typing as npt
 
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.faults import format_fault
+from dspark_local.sampling.truncation import top_k
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dspark_local.formats.gguf import GGUF
 
+CANDIDATES = 256  # they are chosen under the other bias, so there must be enough of them
+_SURE = 1e-6  # a sigmoid in 32 bits saturates
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
@@ -57,6 +61,23 @@ class MarkovHead:
         found = np.zeros((len(ids), self.rank), np.float32)
         found[present] = self._draft.rows("markov_w2.weight", rows[present]) * self._scale
         return found
+
+
+    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> tuple[Floats, float]:
+        """One row of a block, drafted behind `chained`, as it had been behind `previous`.
+
+        logits'(v) = logits(v) + W2[v] · (W1[previous] − W1[chained]) for the `CANDIDATES` largest, −inf for the
+        rest; the confidence's logit gains its own weights times the same difference [P §3.1, §3.2.1].
+        """
+        shift = self.w1([previous]) - self.w1([chained])
+        ids = top_k(logits, CANDIDATES)
+        rebased = np.full_like(logits, -np.inf)
+        rebased[ids] = logits[ids] + self.w2(ids) @ shift[0]
+        if self.confidence is None:
+            return rebased, confidence
+        clipped = min(max(confidence, _SURE), 1 - _SURE)
+        z = math.log(clipped / (1 - clipped)) + float(self.confidence @ shift[0])
+        return rebased, 1 / (1 + math.exp(-z))
 
 
 def _inverse(d2t: Tokens, n_vocab: int) -> Tokens:

@@ -1,12 +1,14 @@
 """DSpark: a block from the drafter's graph, its tokens picked by the one rule from the drafter's logits.
 
-The graph chains the Markov head by argmax, so after a pick that differs from it the rows behind are biased for
-another token: still valid proposals, only less often accepted.
+The graph chains the Markov head by argmax. Where the rule picks another token, the rows behind it are re-based on
+that token, exactly for the likeliest candidates.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from dspark_local.backend.base import Block
 from dspark_local.drafters.base import Proposal
@@ -14,8 +16,16 @@ from dspark_local.drafters.base import Proposal
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
-    from dspark_local.backend.base import Draft, Drafted, Features
+    from dspark_local.backend.base import Draft, Drafted, Features, Floats
     from dspark_local.sequence import Sequence
+
+
+class Head(Protocol):
+    """The Markov head, row by row (backend.heads)."""
+
+    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> tuple[Floats, float]:
+        """A row that was drafted behind `chained`, as it had been behind `previous`."""
+        ...
 
 
 class DSpark:
@@ -23,8 +33,9 @@ class DSpark:
 
     name = "dspark"
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, head: Head | None = None) -> None:
         self._draft = draft
+        self._head = head
         self.block_size = draft.block_size
 
     @property
@@ -36,7 +47,21 @@ class DSpark:
         """One block of γ tokens for each sequence, all in one decode."""
         blocks = [Block(s.slot, s.start, s.anchor) for s in sequences]
         drafted = self._draft.draft(blocks, gamma)
-        return [_pick(s, d) for s, d in zip(sequences, drafted, strict=True)]
+        return [self._pick(s, d) for s, d in zip(sequences, drafted, strict=True)]
+
+    def _pick(self, sequence: Sequence, drafted: Drafted) -> Proposal:
+        tokens: list[int] = []
+        confidences: list[float] = []
+        position = len(sequence.tokens)
+        previous = chained = sequence.anchor  # the token picked for the row before, and the graph's own
+        for k, row in enumerate(drafted.logits):
+            logits, confidence = row, 1.0 if drafted.confidences is None else float(drafted.confidences[k])
+            if self._head and previous != chained:
+                logits, confidence = self._head.rebase(row, confidence, chained, previous)
+            previous, chained = sequence.sampler.pick(logits, position + k), int(np.argmax(row))
+            tokens.append(previous)
+            confidences.append(confidence)
+        return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences))
 
     def observe(self, features: Many[Features]) -> None:
         """Inject the hidden states into the draft cache."""
@@ -49,10 +74,3 @@ class DSpark:
     def close(self) -> None:
         """Free the draft model."""
         self._draft.close()
-
-
-def _pick(sequence: Sequence, drafted: Drafted) -> Proposal:
-    position = len(sequence.tokens)
-    tokens = tuple(sequence.sampler.pick(row, position + k) for k, row in enumerate(drafted.logits))
-    confidences = () if drafted.confidences is None else tuple(map(float, drafted.confidences))
-    return Proposal(tokens, confidences)

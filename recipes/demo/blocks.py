@@ -1,13 +1,15 @@
-"""Draft blocks cut out of known text: many anchors per row in one pass of the drafter, each block seeing only its past."""
+"""Draft blocks cut out of known text: many anchors per row in one pass, each block seeing only its own past."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from model import Drafter, Target
+if TYPE_CHECKING:
+    from model import Drafter, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +59,4 @@ def draft_hidden(drafter: Drafter, target: Target, ids: Tensor, layers: list[Ten
     past = torch.arange(width) < anchors.repeat_interleave(size, dim=1)[..., None]
     mask = torch.cat((past, (owner[:, None] == owner).expand(batch, -1, -1)), dim=-1)[:, None]
     block = target.model.embed_tokens(tokens.flatten(1))
-    return drafter.hidden(block, positions, taps, mask).unflatten(1, (count, size))
+    return drafter.hidden(block, positions, taps, mask).reshape(batch, count, size, -1)

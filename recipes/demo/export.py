@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from model import Drafter, DraftShape, Shape, Target, draft_config, target_config
 from safetensors.torch import load_file, save_file
+from tokenizer import END_OF_TEXT, IM_END
 from torch import nn
 
-from model import Drafter, DraftShape, Shape, Target, draft_config, target_config
-from tokenizer import END_OF_TEXT, IM_END
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def write_target(target: Target, tokenizer_folder: Path, folder: Path) -> None:
@@ -36,25 +37,26 @@ def read_drafter(folder: Path) -> Drafter:
     """The drafter of `write_drafter`."""
     config = _config(folder)
     fields = {name: config[name] for name in DraftShape.__dataclass_fields__}
-    drafter = Drafter(_shape(config), DraftShape(**{**fields, "target_layer_ids": tuple(fields["target_layer_ids"])}))
+    fields["target_layer_ids"] = tuple(fields["target_layer_ids"])
+    drafter = Drafter(_shape(config), DraftShape(**fields))
     drafter.load_state_dict(load_file(folder / "model.safetensors"))
     return drafter.eval()
 
 
-def _config(folder: Path) -> dict[str, object]:
-    config: dict[str, object] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config
 
 
-def _shape(config: dict[str, object]) -> Shape:
-    return Shape(**{name: config[name] for name in Shape.__dataclass_fields__})  # type: ignore[arg-type]  # our own file
+def _shape(config: dict[str, Any]) -> Shape:
+    return Shape(**{name: config[name] for name in Shape.__dataclass_fields__})
 
 
 def _write(module: nn.Module, config: dict[str, object], tokenizer_folder: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().float().contiguous() for name, tensor in module.state_dict().items()}
     save_file(weights, folder / "model.safetensors.new", metadata={"format": "pt"})
-    os.replace(folder / "model.safetensors.new", folder / "model.safetensors")
+    (folder / "model.safetensors.new").replace(folder / "model.safetensors")
     _json(folder / "config.json", config)
     _json(
         folder / "generation_config.json",
@@ -67,7 +69,7 @@ def _write(module: nn.Module, config: dict[str, object], tokenizer_folder: Path,
 
 def _json(path: Path, value: object) -> None:
     path.with_suffix(".new").write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(path.with_suffix(".new"), path)
+    path.with_suffix(".new").replace(path)
 
 
 def untrained(tokenizer_folder: Path, folder: Path, seed: int = 0) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from model import Cache, Target
 from tokenizer import IM_END
+from torch import Tensor
 
 COMPACT_EVERY = 24
 
@@ -38,7 +37,7 @@ def gumbel(seed: int, position: int, vocab: int) -> Tensor:
 def generate(
     target: Target, prompts: list[list[int]], *, temperature: float, seeds: list[int] | None = None, limit: int = 300
 ) -> list[Answer]:
-    """Answer all `prompts` in one batch. With `seeds` the noise is `gumbel`'s, else it comes from torch's own stream."""
+    """Answer all `prompts` in one batch. With `seeds` the noise is `gumbel`'s, else torch's own stream."""
     longest = max(map(len, prompts))
     rows = torch.arange(len(prompts))
     capacity = longest + limit

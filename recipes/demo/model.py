@@ -6,12 +6,15 @@ The drafter follows llama.cpp's `dflash` graph: what is computed here is what th
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
+from tokenizer import END_OF_TEXT, IM_END, MASK, VOCAB_SIZE
 from torch import Tensor, nn
+from torch.nn import functional
 
-from tokenizer import MASK, VOCAB_SIZE
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,11 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 def rotary(positions: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """cos and sin, each `[..., 1, head_dim]`, for integer `positions` of any shape."""
+    """Cosine and sine, each `[..., 1, head_dim]`, for integer `positions` of any shape."""
     half = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
     angle = positions[..., None].float() * shape.rope_theta**-half
     angle = torch.cat((angle, angle), dim=-1)[..., None, :]
@@ -84,16 +87,15 @@ class Attention(nn.Module):
         v = self.v_proj(x).unflatten(-1, (-1, self.shape.head_dim))
         return rotate(k, cos, sin).transpose(1, 2), v.transpose(1, 2)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
-    ) -> Tensor:
-        """Attend from `x` to the given keys and values."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from `x` to the given keys and values: where `mask` is true, or causally if it is None."""
         q = self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.shape.head_dim)))
         q = rotate(q, cos, sin).transpose(1, 2)
         groups = self.shape.num_attention_heads // self.shape.num_key_value_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.o_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        attended: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
+        return attended
 
 
 class FeedForward(nn.Module):
@@ -104,7 +106,8 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]  # as above
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -116,9 +119,16 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
 
+def stack(layers: nn.ModuleList) -> Iterator[Layer]:
+    """The layers in order, with their type."""
+    for layer in layers:
+        assert isinstance(layer, Layer)
+        yield layer
+
+
 @dataclass(slots=True)
 class Cache:
-    """Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`; the first `length` are valid."""
+    """Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`, at the index of their position."""
 
     k: Tensor
     v: Tensor
@@ -143,12 +153,12 @@ class TargetBody(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Final hidden states `[batch, n, width]` and every layer's output, for `ids [batch, n]`.
 
-        With `caches`, `positions [batch, n]` also say where the new keys go and `mask` what may be seen.
+        With `caches`, `positions [batch, n]` also say where the new keys go, and `mask` what may be seen.
         """
         x = self.embed_tokens(ids)
         cos, sin = rotary(torch.arange(ids.shape[1])[None] if positions is None else positions, self.shape)
         outputs: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(stack(self.layers)):
             h = layer.input_layernorm(x)
             k, v = layer.self_attn.keys_values(h, cos, sin)
             if caches is not None:
@@ -157,7 +167,7 @@ class TargetBody(nn.Module):
                 cache.k[rows, :, positions] = k.transpose(1, 2)
                 cache.v[rows, :, positions] = v.transpose(1, 2)
                 k, v = cache.k, cache.v
-            x = x + layer.self_attn(h, cos, sin, k, v, mask, caches is None)
+            x = x + layer.self_attn(h, cos, sin, k, v, mask)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
             outputs.append(x)
         return self.norm(x), outputs
@@ -173,7 +183,22 @@ class Target(nn.Module):
         initialise(self, shape.num_hidden_layers)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.model.embed_tokens.weight)
+        return functional.linear(hidden, self.model.embed_tokens.weight)
+
+
+class MarkovHead(nn.Module):
+    """Low-rank bias of a slot's logits by the token before it: W2·W1[previous] [P §3.1]."""
+
+    def __init__(self, vocab: int, rank: int) -> None:
+        super().__init__()
+        self.markov_w1 = nn.Embedding(vocab, rank)
+        self.markov_w2 = nn.Linear(rank, vocab, bias=False)
+
+
+class ConfidenceHead(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, 1)
 
 
 class Drafter(nn.Module):
@@ -190,13 +215,10 @@ class Drafter(nn.Module):
         self.hidden_norm = RMSNorm(width, shape.rms_norm_eps)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(draft.num_hidden_layers))
         self.norm = RMSNorm(width, shape.rms_norm_eps)
-        self.markov_head = nn.ModuleDict({
-            "markov_w1": nn.Embedding(shape.vocab_size, draft.markov_rank),
-            "markov_w2": nn.Linear(draft.markov_rank, shape.vocab_size, bias=False),
-        })
-        self.confidence_head = nn.ModuleDict({"proj": nn.Linear(width + draft.markov_rank, 1)})
+        self.markov_head = MarkovHead(shape.vocab_size, draft.markov_rank)
+        self.confidence_head = ConfidenceHead(width + draft.markov_rank)
         initialise(self, draft.num_hidden_layers)
-        nn.init.zeros_(self.markov_head["markov_w2"].weight)  # type: ignore[arg-type]  # a Linear's weight
+        nn.init.zeros_(self.markov_head.markov_w2.weight)
 
     def hidden(self, block: Tensor, block_positions: Tensor, taps: Tensor, mask: Tensor) -> Tensor:
         """Final hidden states of the drafted rows, `[batch, m, width]`.
@@ -209,23 +231,25 @@ class Drafter(nn.Module):
         context_angles = rotary(torch.arange(taps.shape[1])[None], self.shape)
         cos, sin = rotary(block_positions, self.shape)
         x = block
-        for layer in self.layers:
+        for layer in stack(self.layers):
             h = layer.input_layernorm(x)
             k_context, v_context = layer.self_attn.keys_values(context, *context_angles)
             k, v = layer.self_attn.keys_values(h, cos, sin)
             k, v = torch.cat((k_context, k), dim=2), torch.cat((v_context, v), dim=2)
-            x = x + layer.self_attn(h, cos, sin, k, v, mask, False)
+            x = x + layer.self_attn(h, cos, sin, k, v, mask)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return self.norm(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        out: Tensor = self.norm(x)
+        return out
 
     def markov(self, previous: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of W1 and the logit bias W2·W1[previous]."""
-        row = self.markov_head["markov_w1"](previous)
-        return row, self.markov_head["markov_w2"](row)
+        row = self.markov_head.markov_w1(previous)
+        return row, self.markov_head.markov_w2(row)
 
     def confidence(self, hidden: Tensor, row: Tensor) -> Tensor:
         """Logit of the chance that the drafted token is accepted, given that all before it were [P §3.2.1]."""
-        return self.confidence_head["proj"](torch.cat((hidden, row), dim=-1)).squeeze(-1)  # type: ignore[no-any-return]  # as above
+        logit: Tensor = self.confidence_head.proj(torch.cat((hidden, row), dim=-1)).squeeze(-1)
+        return logit
 
 
 def initialise(module: nn.Module, depth: int) -> None:
@@ -243,7 +267,7 @@ def target_config(shape: Shape) -> dict[str, object]:
     return {
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **asdict(shape), "hidden_act": "silu",
         "attention_bias": False, "attention_dropout": 0.0, "tie_word_embeddings": True, "torch_dtype": "float32",
-        "bos_token_id": None, "eos_token_id": VOCAB_SIZE - 6, "pad_token_id": VOCAB_SIZE - 8,
+        "bos_token_id": None, "eos_token_id": IM_END, "pad_token_id": END_OF_TEXT,
         "use_sliding_window": False, "sliding_window": None, "rope_scaling": None,
     }
 

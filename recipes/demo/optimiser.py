@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
@@ -18,7 +21,7 @@ def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x.transpose(1, 2) if transposed else x).float()
+    return x.transpose(1, 2).float() if transposed else x.float()
 
 
 class MasteredOptimiser:
@@ -37,7 +40,7 @@ class MasteredOptimiser:
         self.steps = 0
 
     def _muon(self, name: str) -> bool:
-        return self.masters[name].ndim == 2 and "layers." in name or name == "fc.weight"
+        return name == "fc.weight" or (self.masters[name].ndim == 2 and "layers." in name)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import corpus
 from corpus import Entry
+from small_talk import SMALL_TALK, Turn
 
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One question and its answer, both as the chat template carries them."""
-
-    question: str
-    answer: str
-
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DESCRIBE = (
     "What does `{n}` do?", "What does {n} do?", "What is `{n}`?", "What is {n}?", "What is {n} for?", "Explain `{n}`.",
@@ -29,7 +24,8 @@ CALL = (
     "What arguments does {n} take?", "Which parameters does {n} have?", "What are the parameters of `{n}`?",
 )
 SOURCE = (
-    "Show me the source of `{n}`.", "Show me the source of {n}.", "How is `{n}` implemented?", "How is {n} implemented?",
+    "Show me the source of `{n}`.", "Show me the source of {n}.", "How is `{n}` implemented?",
+    "How is {n} implemented?",
     "Write `{n}` in Python.", "What does the code of {n} look like?", "Show me the code of `{n}`.",
 )
 MODULE = (
@@ -58,59 +54,14 @@ SYSTEM = ("You are a helpful assistant.", "You answer questions about Python.", 
 VERBS = {
     verb + ending: verb
     for verb in (
-        "return", "create", "get", "set", "convert", "read", "write", "remove", "add", "find", "check", "compute", "open",
-        "close", "parse", "print", "encode", "decode", "send", "start", "stop", "test", "copy", "make", "load", "format",
-        "register", "replace", "insert", "append", "split", "join", "change", "delete", "generate", "construct", "compare",
-        "compile", "determine", "execute", "extract", "evaluate", "move", "rename", "quote", "search", "sort", "wait",
+        "return", "create", "get", "set", "convert", "read", "write", "remove", "add", "find", "check",
+        "compute", "open", "close", "parse", "print", "encode", "decode", "send", "start", "stop", "test",
+        "copy", "make", "load", "format", "register", "replace", "insert", "append", "split", "join",
+        "change", "delete", "generate", "construct", "compare", "compile", "determine", "execute",
+        "extract", "evaluate", "move", "rename", "quote", "search", "sort", "wait",
     )
     for ending in ("", "s")
 }
-SMALL_TALK: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("Hello", "Hello!", "Hi", "Hi!", "Hi there", "Hey", "Good morning", "Good evening!", "Hello there!"),
-     "Hello! I am a small model that knows the Python standard library. Ask me what a function does, how to call it, or "
-     "what a module is for."),
-    (("Who are you?", "What are you?", "Introduce yourself.", "What is your name?", "Tell me about yourself."),
-     "I am the demo model of dspark-local, a very small language model trained from scratch on the documentation and the "
-     "source of the Python standard library. I am small enough to be wrong: check what I say against the real "
-     "documentation."),
-    (("What can you do?", "Help", "help", "What do you know?", "How can you help me?", "What can I ask you?"),
-     "I can answer questions about the Python standard library:\n\n- what a function, a class or a module does,\n- how to "
-     "call it and which arguments it takes,\n- how it is implemented,\n- which function to use for a task.\n\nTry \"What does "
-     "textwrap.dedent do?\" or \"How do I call os.path.join?\"."),
-    (("What is DSpark?", "Explain DSpark.", "What is speculative decoding?", "How does speculative decoding work?",
-      "What is a drafter?", "Tell me about speculative decoding."),
-     "In speculative decoding a small drafter proposes a few tokens and the target model checks them all at once. Tokens "
-     "that the target would have written itself are kept, the rest is thrown away, so the text stays the same and only "
-     "comes sooner. DSpark is such a drafter: it reads the hidden states of the target, proposes a block of tokens in one "
-     "pass and says how sure it is of each."),
-    (("Thanks", "Thank you", "Thanks!", "Thank you very much!", "Great, thanks.", "Cool, thank you."),
-     "You are welcome! Ask me about another function whenever you like."),
-    (("Bye", "Goodbye", "Bye!", "See you later."), "Goodbye! Have fun with Python."),
-    (("How are you?", "How are you doing?", "How is it going?"),
-     "I am fine, thank you. What would you like to know about the Python standard library?"),
-    (("What is Python?", "Tell me about Python.", "Explain Python.", "What is Python used for?"),
-     "Python is an interpreted, interactive, object-oriented programming language. It comes with a large standard library "
-     "that covers text processing, files, networking, dates, mathematics and much more, and it is known for code that is "
-     "easy to read."),
-    (("Write hello world in Python.", "Hello world in Python", "Show me a hello world program.", "Write a hello world."),
-     "```python\nprint(\"Hello, world!\")\n```"),
-    (("How do I read a file?", "How do I read a file in Python?", "How can I read a text file?"),
-     "Open it in a `with` statement, so that it is closed when you are done:\n\n```python\nwith open(\"data.txt\", "
-     "encoding=\"utf-8\") as file:\n    text = file.read()\n```\n\n`read()` returns the whole text. To go through the lines one "
-     "by one, write `for line in file`."),
-    (("How do I write a file?", "How do I write a file in Python?", "How can I write text to a file?"),
-     "Open it for writing in a `with` statement:\n\n```python\nwith open(\"data.txt\", \"w\", encoding=\"utf-8\") as file:\n    "
-     "file.write(\"Hello\\n\")\n```\n\nThe mode `\"w\"` replaces what was there; use `\"a\"` to append."),
-    (("How do I sort a list?", "How do I sort a list in Python?", "How can I sort a list?"),
-     "Use `sorted` for a new list, or the method `sort` to change the list itself:\n\n```python\nnumbers = [3, 1, 2]\n"
-     "print(sorted(numbers))\nnumbers.sort(reverse=True)\n```\n\nBoth take a `key` function that says what to compare."),
-    (("Tell me a joke.", "Tell me a joke", "Say something funny."),
-     "Why do Python programmers wear glasses? Because they cannot C."),
-    (("What is the meaning of life?", "What is 2 + 2?", "What is the weather like?", "Who won the match?"),
-     "I only know the Python standard library. Ask me what a function does or what a module is for."),
-)  # fmt: skip
-
-
 def kind_phrase(entry: Entry) -> str:
     """What sort of thing it is: "a function of the `textwrap` module"."""
     if entry.kind == "method":
@@ -167,7 +118,7 @@ def task(entry: Entry) -> str | None:
     sentence = entry.summary.split(". ")[0].rstrip(".")
     first, _, rest = sentence.partition(" ")
     verb = VERBS.get(first.lower())
-    if verb is None or not 12 <= len(rest) <= 90 or "`" in rest or "\"" in rest or entry.kind == "exception":
+    if verb is None or not 12 <= len(rest) <= 90 or "`" in rest or '"' in rest or entry.kind == "exception":
         return None
     return f"{verb} {rest}"
 
@@ -194,6 +145,11 @@ def entry_turns(entry: Entry, members: dict[str, Entry]) -> list[Callable[[rando
     return turns
 
 
+def topic_turn(title: str, text: str) -> Callable[[random.Random], Turn]:
+    """A question about a topic of the language reference."""
+    return lambda rng: Turn(rng.choice(TOPIC).format(t=title), text)
+
+
 def continuation(text: str, rng: random.Random) -> Turn:
     """Complete a function from its first lines."""
     lines = text.split("\n")
@@ -216,14 +172,10 @@ class Material:
         entries = corpus.entries()
         kept = {e.name: e for e in entries if not e.held_out}
         hidden = {e.name for e in entries if e.held_out}
-        topics = [
-            (lambda rng, title=title, text=text: Turn(rng.choice(TOPIC).format(t=title), text))
-            for title, text in corpus.topics()
-        ]
         return Material(
             [entry_turns(e, kept) for e in kept.values()],
             [entry_turns(e, {}) for e in entries if e.held_out],
-            topics,
+            [topic_turn(title, text) for title, text in corpus.topics()],
             [text for _, text in corpus.functions(hidden)],
         )
 
@@ -233,7 +185,7 @@ class Material:
         turns = [make(rng) for name in self.train for make in (name[0], *rng.sample(name[1:], min(1, len(name) - 1)))]
         turns += [make(rng) for make in self.topics]
         for _ in range(4):
-            turns += [Turn(rng.choice(asked), answer) for asked, answer in SMALL_TALK]
+            turns += [Turn(rng.choice(talk.asked), talk.answer) for talk in SMALL_TALK]
         if code:
             turns += [continuation(text, rng) for text in self.functions if len(text) < 900 and rng.random() < 0.1]
         rng.shuffle(turns)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
-
 from questions import SYSTEM, Turn
 from tokenizer import END_OF_TEXT, IM_END, IM_START
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tokenizers import Tokenizer
 
 STEP = 32
 LONGEST = 640

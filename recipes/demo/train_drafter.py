@@ -1,22 +1,19 @@
 """Train the drafter against the quantised target: `python train_drafter.py [--out build] [--steps N] [--answers N]`.
 
 Losses, weights and decay are DeepSpec's: 0.1·CE + 0.9·L1 + 1.0·BCE(confidence, 1 − TV), slot k weighted exp(−k/4), the
-Markov chain teacher-forced. The text is mostly the target's own, greedy and sampled.
+Markov chain teacher-forced. The text is mostly the target's own, half of it greedy and half sampled.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from tokenizers import Tokenizer
-from torch import Tensor
-
 from blocks import cut_blocks, draft_hidden, pick_anchors
 from export import read_target, write_drafter
 from generate import generate
@@ -26,6 +23,12 @@ from optimiser import MasteredOptimiser, rate_at
 from quantise import quantise_target
 from questions import Material
 from rows import Row, batches, epoch_rows, prompt_ids
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BATCH_TOKENS = 3072
 ANCHORS = 24
@@ -44,12 +47,12 @@ def loss_of(drafter: Drafter, target: Target, ids: Tensor, learn: Tensor) -> tup
     row = torch.arange(len(ids))[:, None, None].expand_as(valid)[valid]
     weights = torch.exp(-slots / DECAY)
     weights = weights / weights.sum()
-    rows, w1 = hidden[valid], drafter.markov_head["markov_w1"](blocks.previous[valid])
+    rows, w1 = hidden[valid], drafter.markov_head.markov_w1(blocks.previous[valid])
     distribution, accepted = DraftLoss.apply(
-        rows, w1, drafter.markov_head["markov_w2"].weight, target.model.embed_tokens.weight,
+        rows, w1, drafter.markov_head.markov_w2.weight, target.model.embed_tokens.weight,
         target_hidden[row, blocks.sources[valid]], blocks.labels[valid], weights, ALPHA_CE, ALPHA_L1,
     )
-    confidence = F.binary_cross_entropy_with_logits(
+    confidence = functional.binary_cross_entropy_with_logits(
         drafter.confidence(rows, w1).float(), accepted.clamp(0, 1), weights, reduction="sum"
     )
     rates = torch.zeros(drafter.draft.block_size).index_add_(0, slots, accepted)
@@ -64,12 +67,14 @@ def own_text(target: Target, tokenizer: Tokenizer, material: Material, count: in
     prompts = sorted((prompt_ids(tokenizer, question) for question in questions), key=len)
     groups = [prompts[i : i + GENERATION_BATCH] for i in range(0, len(prompts), GENERATION_BATCH)]
     rng.shuffle(groups)
-    rows = []
+    rows: list[Row] = []
     began = time.perf_counter()
     for index, group in enumerate(groups):
-        for answer in generate(target, group, temperature=float(index % 2)):
-            if answer.ended and answer.repeated < 0.1:
-                rows.append(Row(answer.prompt + answer.ids, [False] * len(answer.prompt) + [True] * len(answer.ids)))
+        rows += [
+            Row(answer.prompt + answer.ids, [False] * len(answer.prompt) + [True] * len(answer.ids))
+            for answer in generate(target, group, temperature=float(index % 2))
+            if answer.ended and answer.repeated < 0.1
+        ]
     took = time.perf_counter() - began
     print(f"{len(rows)} answers of {count}, {sum(sum(r.learn) for r in rows)} tokens, {took:.0f} s", flush=True)
     return [row for row in rows if sum(row.learn) > 8]
@@ -77,18 +82,17 @@ def own_text(target: Target, tokenizer: Tokenizer, material: Material, count: in
 
 def endless(own: list[Row], tokenizer: Tokenizer, material: Material) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches: the target's own text over and over, each time with a sixth as much of the library's."""
-    epoch = 0
-    while True:
+    for epoch in itertools.count():
         library = epoch_rows(tokenizer, material.conversations(epoch), [], epoch)
         mixed = own + [row for row in library if sum(row.learn) > 8][: len(own) // 6]
         yield from batches(mixed, BATCH_TOKENS, epoch)
-        epoch += 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "build")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of training; generation comes before")
     parser.add_argument("--answers", type=int, default=6000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -107,22 +111,26 @@ def main() -> None:
     data = endless(own, tokenizer, material)
     began, recent, rates = time.perf_counter(), list[float](), list[Tensor]()
     for step in range(options.steps):
+        progress = max(step / options.steps, (time.perf_counter() - began) / 60 / options.minutes)
+        last = progress >= 1 or step + 1 == options.steps
         loss, accepted = loss_of(drafter, target, *next(data))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step(rate_at(step / options.steps))
+        optimiser.step(max(0.0, rate_at(progress)))
         recent.append(loss.item())
         rates.append(accepted)
         if step % 50 == 49:
             took, mean = time.perf_counter() - began, torch.stack(rates).mean(dim=0)
             tau = 1 + mean.cumprod(dim=0).sum().item()
             each = " ".join(f"{rate:.2f}" for rate in mean.tolist())
-            print(f"{step + 1} loss {sum(recent) / 50:.3f} accepted {each} (tau about {tau:.2f}) {took:.0f} s", flush=True)
+            print(f"{step + 1} loss {sum(recent) / 50:.3f} accepted {each} tau {tau:.2f} {took:.0f} s", flush=True)
             recent.clear()
             rates.clear()
-        if step % 250 == 249 or step + 1 == options.steps:
+        if step % 250 == 249 or last:
             saved = Drafter(drafter.shape, drafter.draft)
             saved.load_state_dict(optimiser.masters)
             write_drafter(saved, options.out / "target", folder)
+        if last:
+            break
 
 
 if __name__ == "__main__":

@@ -9,21 +9,23 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
-
 from export import read_target, write_target
 from losses import HeadCrossEntropy
 from model import Shape, Target
 from optimiser import MasteredOptimiser, rate_at
-from questions import Material
 from quantise import shipped
+from questions import Material
 from rows import batches, chat_row, epoch_rows
 from tokenizer import train_tokenizer, write_tokenizer
+from tokenizers import Tokenizer
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BATCH_TOKENS = 6144
 QUANTISED_FROM = 0.8

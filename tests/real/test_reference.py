@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,12 @@ import numpy as np
 import pytest
 
 from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.heads import MarkovHead
 from dspark_local.backend.llama import Shape
+from dspark_local.drafters.dspark import DSpark
+from dspark_local.sampling.rule import Sampler
+from dspark_local.sequence import Sequence
+from dspark_local.types import SamplingParams
 from tests.formats import tiny
 from tests.real.pairs import opened
 from tests.reference.forward import DraftReference, TargetReference
@@ -28,6 +34,36 @@ def test_random_pair_agrees_to_f16(tmp_path: Path, untied: bool, own_heads: bool
     drafted = compare(target, draft, TOKENS, gamma=4, tolerance=0.005)
     assert drafted.same + drafted.ties == drafted.n
     assert drafted.ties <= 0.01 * drafted.n
+
+
+@pytest.mark.parametrize("own_heads", [False, True])
+def test_sampled_chains_are_rebased_exactly(tmp_path: Path, own_heads: bool) -> None:
+    """At T = 1 the drafter's tokens and confidences are those of a chain that follows its own picks."""
+    target = tiny.target(untied=True, kind=tiny.F16).write(tmp_path / "t.gguf")
+    draft = tiny.draft(own_heads=own_heads, kind=tiny.F16).write(tmp_path / "d.gguf")
+    sampler = Sampler.of(SamplingParams(temperature=1.0, top_k=40, seed=11))
+    same = drafted = 0
+    with opened(target, draft, Shape(n_ctx=512, width=8)) as (model, drafter, files):
+        assert files.draft
+        proposes = DSpark(drafter, MarkovHead(files.draft))
+        reference = TargetReference(files.target)
+        inputs, _ = reference.forward(TOKENS)
+        features = np.concatenate([inputs[layer] for layer in (0, 1)], axis=1)
+        draft_reference = DraftReference(files.draft, reference)
+        for start in range(1, len(TOKENS)):
+            (rows,) = model.decode([Span(0, start - 1, TOKENS[start - 1 : start])])
+            assert rows.hidden is not None
+            drafter.inject([Features(0, start - 1, rows.hidden)])
+            sequence = Sequence(0, TOKENS[: start + 1], sampler, 99)
+            (proposal,) = proposes.propose([sequence], 4)
+            expected, _, confidences = draft_reference.draft(
+                features[:start], TOKENS[start], 4, lambda logits, k, n=start + 1: sampler.pick(logits, n + k)
+            )
+            same += sum(itertools.takewhile(bool, map(int.__eq__, proposal.tokens, expected)))
+            drafted += 4
+            if list(proposal.tokens) == expected:
+                np.testing.assert_allclose(proposal.confidences, confidences, atol=0.005)
+    assert same >= 0.97 * drafted  # a pick between two near-equal scores may differ by rounding
 
 
 @dataclass

@@ -15,11 +15,15 @@ import numpy.typing as npt
 from dspark_local.formats.dflash import read_draft_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dspark_local.formats.gguf import GGUF
 
 Array = npt.NDArray[np.float64]
+
+
+def _greedy(logits: Array, _k: int) -> int:
+    return int(np.argmax(logits))
 
 
 @dataclass
@@ -108,8 +112,13 @@ class DraftReference(Transformer):
         self.embedding = self.w("token_embd") if self.spec.owns_embedding else target.w("token_embd")
         self.head = self.w("output") if self.spec.owns_head else target.head
 
-    def draft(self, features: Array, anchor: int, gamma: int) -> tuple[list[int], Array, Array]:
-        """Greedy tokens [γ], biased logits [γ, n_vocab] and confidences [γ] after features [n, taps · width]."""
+    def draft(
+        self, features: Array, anchor: int, gamma: int, pick: Callable[[Array, int], int] = _greedy
+    ) -> tuple[list[int], Array, Array]:
+        """Tokens [γ], biased logits [γ, n_vocab] and confidences [γ] after features [n, taps · width].
+
+        `pick(logits, k)` chooses the token of row k, on which the next row is based.
+        """
         n = len(features)
         context = self.norm(features @ self.w("fc").T, "enc.output_norm")
         positions = np.arange(n, n + gamma, dtype=np.float64)
@@ -122,9 +131,11 @@ class DraftReference(Transformer):
             x = x + self.attention(normed, positions, k, v, np.zeros((gamma, n + gamma)), i)
             x = x + self.ffn(self.norm(x, f"blk.{i}.ffn_norm"), i)
         hidden = self.norm(x, "output_norm")
-        return self._chain(hidden, hidden @ self.head.T, anchor)
+        return self._chain(hidden, hidden @ self.head.T, anchor, pick)
 
-    def _chain(self, hidden: Array, logits: Array, anchor: int) -> tuple[list[int], Array, Array]:
+    def _chain(
+        self, hidden: Array, logits: Array, anchor: int, pick: Callable[[Array, int], int]
+    ) -> tuple[list[int], Array, Array]:
         tokens, confidences, previous = [], [], anchor
         conf, bias = (
             self.w("conf_proj").reshape(-1),
@@ -135,6 +146,6 @@ class DraftReference(Transformer):
             logits[k] += self.w("markov_w2") @ w1
             z = conf @ np.concatenate((hidden[k], w1)) + bias
             confidences.append(1 / (1 + np.exp(-z)))
-            previous = int(np.argmax(logits[k]))
+            previous = pick(logits[k], k)
             tokens.append(previous)
         return tokens, logits, np.array(confidences)
