@@ -61,7 +61,7 @@ class LlamaTarget:
         self._unified = shape.unified
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
-        self.n_batch = max(N_BATCH, rows)
+        self.n_batch = self.context.n_batch
         self.n_ctx: int = api.llama_n_ctx(self.context.pointer) // shape.n_slots
         self._batch = Batch(self.n_batch)
 
@@ -130,8 +130,7 @@ class LlamaDraft:
         symbols.set_embeddings_nextn(self._context.pointer, True, True)
         api.llama_set_causal_attn(self._context.pointer, spec.causal)
         self._tokens = Batch(rows)
-        self._rows = max(N_BATCH, rows)
-        self._features = Batch(self._rows, width=len(spec.target_layers) * target.context.model.n_embd)
+        self._features = Batch(self._context.n_batch, width=len(spec.target_layers) * target.context.model.n_embd)
 
     @property
     def busy(self) -> float:
@@ -142,7 +141,6 @@ class LlamaDraft:
         """Write hidden states into the cache at their positions, in one decode."""
         if not features:
             return
-        assert sum(len(f.rows) for f in features) <= self._rows
         self._features.clear()
         for f in features:
             self._features.add(f.slot, f.start, f.rows, logits=False)

@@ -131,9 +131,12 @@ class Context:
                 f"no context of {params.n_ctx} tokens for {model.path.name}: {last_error()}; lower --ctx-size"
             )
         self._memory = api.llama_get_memory(self.pointer)
+        # llama.cpp lowers both to the context's size, and aborts on a larger batch
+        self.n_batch: int = min(api.llama_n_batch(self.pointer), api.llama_n_ubatch(self.pointer))
 
     def decode(self, batch: Batch, held: Iterable[tuple[int, int]]) -> None:
         """Run a batch. `held` names (slot, positions) to go back to when it fails with BackendError."""
+        assert 0 < batch.struct.n_tokens <= self.n_batch
         began = time.perf_counter()
         forget_errors()
         code = api.llama_decode(self.pointer, batch.struct)

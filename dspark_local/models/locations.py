@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dspark_local.errors import ModelNotFoundError
-from dspark_local.models.registry import locate, row
+from dspark_local.models.registry import locate, row, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def find(model: str | Path, drafter: str | Path = "auto") -> Pair:
     Raises ModelNotFoundError.
     """
     path = Path(model)
-    if path.is_file() or path.suffix == ".gguf" or len(path.parts) > 1:
+    if str(model) not in rows() and (path.exists() or path.suffix == ".gguf" or len(path.parts) > 1):
         name, target, own = path.stem, existing(path), beside(path)
     else:
         known = row(str(model))

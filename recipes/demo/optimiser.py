@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
     """Nearest orthogonal matrices of `batch [n, rows, cols]` by Newton–Schulz (Jordan et al. 2024, Muon)."""
-    x = batch.bfloat16()
+    x: Tensor = batch.bfloat16()
     transposed = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if transposed else x
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.transpose(1, 2).float() if transposed else x.float()
+    return (x.transpose(1, 2) if transposed else x).float()
 
 
 class MasteredOptimiser:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from questions import SYSTEM, Turn
+from questions import SYSTEM
+from small_talk import Turn
 from tokenizer import END_OF_TEXT, IM_END, IM_START
 from torch import Tensor
 

@@ -48,7 +48,7 @@ def loss_of(drafter: Drafter, target: Target, ids: Tensor, learn: Tensor) -> tup
     weights = torch.exp(-slots / DECAY)
     weights = weights / weights.sum()
     rows, w1 = hidden[valid], drafter.markov_head.markov_w1(blocks.previous[valid])
-    distribution, accepted = DraftLoss.apply(
+    distribution, accepted = DraftLoss.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
         rows, w1, drafter.markov_head.markov_w2.weight, target.model.embed_tokens.weight,
         target_hidden[row, blocks.sources[valid]], blocks.labels[valid], weights, ALPHA_CE, ALPHA_L1,
     )

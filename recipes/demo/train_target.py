@@ -35,7 +35,10 @@ def loss_of(target: Target, ids: Tensor, learn: Tensor) -> Tensor:
     """Mean cross entropy over the ids to be learned."""
     hidden, _ = target.model(ids)
     wanted = learn[:, 1:]
-    loss: Tensor = HeadCrossEntropy.apply(hidden[:, :-1][wanted], target.model.embed_tokens.weight, ids[:, 1:][wanted])
+    head = target.model.embed_tokens.weight
+    loss: Tensor = HeadCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        hidden[:, :-1][wanted], head, ids[:, 1:][wanted]
+    )
     return loss
 
 

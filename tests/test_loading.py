@@ -1,0 +1,111 @@
+"""What a user may give to load(), and the one line that they get when it is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dspark_local
+from dspark_local import DSparkError, errors
+from dspark_local.models.locations import beside, find
+from dspark_local.models.registry import rows
+from tests.formats import tiny
+from tests.formats.tiny import U32, Array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair, and everything that is not one."""
+    folder = tmp_path_factory.mktemp("models")
+    target = tiny.target()
+    target.write(folder / "t.gguf")
+    tiny.draft().write(folder / "d.gguf")
+    (folder / "text.gguf").write_text("This is not a model." * 10)
+    (folder / "empty.gguf").touch()
+    whole = (folder / "t.gguf").read_bytes()
+    (folder / "cut.gguf").write_bytes(whole[:-1000])
+    (folder / "header.gguf").write_bytes(whole[:200])
+    tiny.draft().with_keys(tokenizer__ggml__mask_token_id=None).write(folder / "maskless.gguf")
+    tiny.draft().with_keys(dflash__target_layers=Array(tiny.I32, [0, 7])).write(folder / "deep.gguf")
+    tiny.draft().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "tokens.gguf")
+    tiny.draft().with_keys(dflash__embedding_length=(U32, 32)).write(folder / "broken.gguf")
+    return folder
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[DSparkError], str]] = {
+    "no such name": ({"model": "dmeo"}, errors.ModelNotFoundError, "did you mean demo"),
+    "no such file": ({"model": "nowhere/x.gguf"}, errors.ModelNotFoundError, "no such file"),
+    "no such file here": ({"model": "missing.gguf"}, errors.ModelNotFoundError, "no such file"),
+    "a folder": ({"model": "."}, errors.ModelNotFoundError, "is a folder"),
+    "not a GGUF": ({"model": "text.gguf"}, errors.ModelFormatError, "not a GGUF"),
+    "an empty file": ({"model": "empty.gguf"}, errors.ModelFormatError, "not a GGUF"),
+    "a truncated GGUF": ({"model": "cut.gguf"}, errors.ModelFormatError, "bytes"),
+    "a truncated header": ({"model": "header.gguf"}, errors.ModelFormatError, "header.gguf"),
+    "a drafter as target": ({"model": "d.gguf"}, errors.ModelFormatError, "drafter"),
+    "a target as drafter": ({"model": "t.gguf", "drafter": "t.gguf"}, errors.ModelFormatError, "not a DSpark drafter"),
+    "no such drafter": ({"model": "t.gguf", "drafter": "none.gguf"}, errors.ModelNotFoundError, "no such file"),
+    "no mask token": ({"model": "t.gguf", "drafter": "maskless.gguf"}, errors.ModelFormatError, "mask"),
+    "a layer too deep": ({"model": "t.gguf", "drafter": "deep.gguf"}, errors.PairError, "layer 7"),
+    "another tokenizer": ({"model": "t.gguf", "drafter": "tokens.gguf"}, errors.PairError, "tokenizer"),
+    "another width": ({"model": "t.gguf", "drafter": "broken.gguf"}, errors.ModelError, "broken.gguf"),
+    "a context too small": ({"model": "t.gguf", "ctx_size": 8}, errors.UsageError, "ctx-size 64"),
+    "no memory": ({"model": "t.gguf", "ctx_size": 2_000_000_000}, errors.OutOfMemoryError, "lower --ctx-size"),
+    "no drafts": ({"model": "t.gguf", "gamma": 0}, errors.UsageError, "--no-draft"),
+    "silly width": ({"model": "t.gguf", "fixed_width": 99}, errors.UsageError, "between 1 and 16"),
+    "silly slots": ({"model": "t.gguf", "slots": 0}, errors.UsageError, "between 1 and 64"),
+    "silly threads": ({"model": "t.gguf", "threads": 0}, errors.UsageError, "threads"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_loaded_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """An error of ours, that says what is wrong."""
+    monkeypatch.chdir(folder)
+    options, kind, says = WRONG[what]
+    with pytest.raises(kind, match=says) as raised:
+        dspark_local.load(**options)
+    assert "\n" not in str(raised.value)
+
+
+def test_drafters_beside_a_target_are_found(tmp_path: Path) -> None:
+    """By convention of names, the longest first; a drafter of another target is left alone."""
+    names = ["Qwen3-4B-Q4_K_M", "dspark-Qwen3-4B-Q8_0", "dspark-Qwen3-8B-Q8_0", "dspark-Qwen3-Q8_0"]
+    for name in names:
+        (tmp_path / f"{name}.gguf").touch()
+    target = tmp_path / "Qwen3-4B-Q4_K_M.gguf"
+    assert beside(target) == tmp_path / "dspark-Qwen3-4B-Q8_0.gguf"
+    assert find(target, "none").drafter is None
+    assert find(target, tmp_path / "dspark-Qwen3-Q8_0.gguf").drafter == tmp_path / "dspark-Qwen3-Q8_0.gguf"
+    shutil.rmtree(tmp_path)
+
+
+def test_every_row_of_the_registry_is_there() -> None:
+    """Each name resolves to files of this installation."""
+    for name in rows():
+        assert find(name).target.is_file()
+
+
+def test_several_runtimes_live_side_by_side(folder: Path) -> None:
+    """Two pairs in one process answer as one does."""
+    options: dict[str, Any] = {"drafter": folder / "d.gguf", "ctx_size": 128, "threads": 1}
+    with (
+        dspark_local.load(folder / "t.gguf", **options) as one,
+        dspark_local.load(folder / "t.gguf", **options) as other,
+    ):
+        answers = [r.generate("the thing", max_tokens=10) for r in (one, other, one, other)]
+        assert len({a.result().tokens for a in answers}) == 1
+
+
+def test_a_prompt_longer_than_the_context_is_refused(folder: Path) -> None:
+    """At once, with both numbers; and the runtime goes on."""
+    with dspark_local.load(folder / "t.gguf", ctx_size=64, threads=1) as runtime:
+        room = runtime.info.n_ctx
+        with pytest.raises(errors.ContextError, match=f"the context holds {room}"):
+            runtime.generate("x " * room)
+        finish = runtime.generate([65] * (room - 5)).result()
+        assert finish.reason in (dspark_local.FinishReason.CONTEXT, dspark_local.FinishReason.STOP)
