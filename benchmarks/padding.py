@@ -1,6 +1,6 @@
 """A GGUF file written again in a larger shape, zeros around what it holds, byte for byte.
 
-Rows are moved as they are stored, block by block, so nothing is quantised twice and all types are kept.
+Rows are moved as they are stored, block by block, so nothing is quantised twice unless another type is asked for.
 
 New tokens must cost a row of every head and never be drawn, not at T = 1 either, where 147,840 copies of an unlikely
 row would add up. So a padded dimension says which tokens are new: every embedding holds TELL there, which no layer
@@ -9,13 +9,13 @@ reads and no norm feels, and the last norm raises it for the rows of new tokens 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
-from gguf.quants import quantize
+from gguf.quants import dequantize, quantize
 
 from dspark_local.errors import UsageError
 from dspark_local.formats.model import ARCHES, TensorRule
@@ -35,11 +35,15 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One file's dimensions by the names that formats.model gives them, its layers, and the keys that change."""
+    """One file's dimensions by the names that formats.model gives them, its layers, and the keys that change.
+
+    `kinds` holds new types by the name of a tensor rule; all others stay.
+    """
 
     dims: Mapping[str, Segments]
     n_layer: int
     keys: Mapping[str, Any]
+    kinds: Mapping[str, GGMLQuantizationType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Tensor:
             return made.reshape(self.shape)
         (have, want), *_ = self.columns
         values = self.source.data
+        if self.kind != self.source.tensor_type:
+            values = quantize(dequantize(values, self.source.tensor_type), self.kind)
         if self.rule.use == "vector" and self.rule.shape == ("embd",):  # a norm over the width
             values = values / np.float32(np.sqrt(want / have))
         rows = values.reshape(-1, values.shape[-1]).view(np.uint8)
@@ -144,22 +150,23 @@ def _tensors(reader: GGUFReader, plan: Plan, rules: tuple[TensorRule, ...]) -> I
             left.discard(name)
             columns, *rows = (plan.dims[dim] for dim in rule.shape)  # ggml names a row's length first
             n_rows = sum(want for _, want in rows[0]) if rows else None
-            yield Tensor(name, (source or example).tensor_type, columns, n_rows, source, rule)
+            kind = plan.kinds.get(rule.name, (source or example).tensor_type)
+            yield Tensor(name, kind, columns, n_rows, source, rule)
     if left:
         raise UsageError(f"tensor {min(left)!r} is of a kind that is not scaled here")
 
 
 def _copy_keys(reader: GGUFReader, writer: GGUFWriter, changed: dict[str, Any]) -> None:
     """Copy all keys, but the changed ones; what is new for an array goes to its end."""
-    for key, field in reader.fields.items():
+    for key, entry in reader.fields.items():
         if key == "general.architecture" or key.startswith("GGUF."):  # the writer's own
             continue
-        value, kind = field.contents(), field.types[0]
+        value, kind = entry.contents(), entry.types[0]
         is_array = kind == GGUFValueType.ARRAY
         if key in changed:
             new = changed.pop(key)
             value = value + new if is_array else new
-        writer.add_key_value(key, value, kind, field.types[-1] if is_array else None)
+        writer.add_key_value(key, value, kind, entry.types[-1] if is_array else None)
     for key, new in changed.items():
         if isinstance(new, int):  # what llama.cpp derived from other keys until now
             writer.add_uint32(key, new)

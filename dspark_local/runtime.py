@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import queue
 import threading
@@ -55,6 +56,7 @@ class Runtime:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # a thread that dies inside llama.cpp would take the exit down with it
 
     def chat(
         self,
@@ -88,6 +90,7 @@ class Runtime:
             self._closed.set()
             self._inbox.put(None)
         self._thread.join()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,3 +111,16 @@ def test_a_prompt_longer_than_the_context_is_refused(folder: Path) -> None:
             runtime.generate("x " * room)
         finish = runtime.generate([65] * (room - 5)).result()
         assert finish.reason in (dspark_local.FinishReason.CONTEXT, dspark_local.FinishReason.STOP)
+
+
+def test_a_program_that_forgets_to_close_exits_cleanly(folder: Path) -> None:
+    """In the middle of an answer, with exit code 0 and nothing on stderr."""
+    script = (
+        "import sys, dspark_local\n"
+        "runtime = dspark_local.load(sys.argv[1], drafter=sys.argv[2], ctx_size=512, threads=1)\n"
+        "print(next(iter(runtime.generate('the', max_tokens=400))))\n"
+    )
+    command = [sys.executable, "-P", "-c", script, folder / "t.gguf", folder / "d.gguf"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(("Text", "RoundDone"))
