@@ -58,7 +58,8 @@ class DSpark:
             logits, confidence = row, 1.0 if drafted.confidences is None else float(drafted.confidences[k])
             if self._head and previous != chained:
                 logits, confidence = self._head.rebase(row, confidence, chained, previous)
-            previous, chained = sequence.sampler.pick(logits, position + k), int(np.argmax(row))
+            previous = sequence.sampler.pick(logits, position + k)
+            chained = previous if sequence.sampler.greedy else int(np.argmax(row))
             tokens.append(previous)
             confidences.append(confidence)
         return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences))

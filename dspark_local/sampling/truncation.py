@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.floating]
 
+_SORTED_FIRST = 1024  # a nucleus is seldom larger, and sorting a whole vocabulary takes milliseconds
 
-def candidates(logits: Logits, params: SamplingParams) -> Ids:
-    """Token ids that survive the truncations, in no particular order; at least one.
+
+def candidates(logits: Logits, params: SamplingParams) -> Ids | None:
+    """Token ids that survive the truncations, ascending, at least one; None when nothing is truncated.
 
     `logits` has shape [n_vocab]. Of equal logits at a boundary the smaller ids survive, so that the set is a
     function of the logits alone.
     """
     if params.top_p >= 1 and params.min_p <= 0 and not 0 < params.top_k < logits.size:
-        return np.arange(logits.size, dtype=np.int64)
+        return None
     ids = top_k(logits, params.top_k)
     if params.top_p < 1:
         ids = top_p(logits, ids, params.top_p)
     if params.min_p > 0:
         ids = min_p(logits, ids, params.min_p)
-    return ids
+    return np.sort(ids)
 
 
 def top_k(logits: Logits, k: int) -> Ids:
@@ -43,11 +45,16 @@ def top_k(logits: Logits, k: int) -> Ids:
 
 def top_p(logits: Logits, ids: Ids, p: float) -> Ids:
     """The fewest of `ids`, likeliest first, whose share of their probability reaches p."""
-    weights = np.exp(logits[ids].astype(np.float64) - float(logits[ids].max()))
-    order = np.lexsort((ids, -weights))
-    reached = np.cumsum(weights[order]) >= p * weights.sum()
-    keep = int(np.argmax(reached)) + 1 if reached.any() else ids.size
-    return ids[order[:keep]]
+    kept = logits[ids]
+    weights = np.exp(kept.astype(np.float64) - float(kept.max()))
+    wanted = p * weights.sum()
+    for n in (_SORTED_FIRST, 0):  # 0: all of them
+        some = top_k(kept, n)
+        order = some[np.lexsort((ids[some], -weights[some]))]
+        reached = np.cumsum(weights[order]) >= wanted
+        if reached.any():
+            return ids[order[: int(np.argmax(reached)) + 1]]
+    return ids  # rounding kept the sum below p = 1 − ε
 
 
 def min_p(logits: Logits, ids: Ids, p: float) -> Ids:

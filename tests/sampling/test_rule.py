@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspark_local.errors import UsageError
-from dspark_local.sampling.rule import Sampler
+from dspark_local.sampling.rule import SPREAD, Sampler
 from dspark_local.sampling.truncation import candidates, min_p, top_k, top_p
 from dspark_local.types import SamplingParams
 
@@ -56,8 +56,8 @@ def test_the_likeliest_token_always_survives(
     logits = np.array(values, np.float32)
     params = SamplingParams(temperature=temperature, top_k=k, top_p=p, min_p=least, seed=5)
     kept = candidates(logits, params)
-    assert logits.max() in logits[kept]
-    assert Sampler.of(params).pick(logits, 3) in kept
+    assert logits.max() in logits[... if kept is None else kept]
+    assert Sampler.of(params).pick(logits, 3) in (np.arange(len(values)) if kept is None else kept)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
@@ -68,6 +68,27 @@ def test_picks_follow_the_distribution(temperature: float) -> None:
     weights = np.exp(LOGITS.astype(float) / temperature)
     expected = weights / weights.sum() * counts.sum()
     assert ((counts - expected) ** 2 / expected).sum() < 18.47  # 4 degrees of freedom
+
+
+def test_the_group_of_unlikely_tokens_is_drawn_exactly() -> None:
+    """One likely token over 40,000 that together weigh as much: chi-square over head and tenths of the tail."""
+    tail = np.repeat(np.linspace(-13, -12.2, 10, dtype=np.float32), 4000)
+    logits = np.concatenate(([np.float32(0)], tail))
+    assert (tail < -SPREAD).all()
+    sampler = Sampler.of(SamplingParams(temperature=1.0, seed=21))
+    picks = np.array([sampler.pick(logits, i) for i in range(4000)])
+    counts = np.bincount(np.where(picks == 0, 0, 1 + (picks - 1) // 4000), minlength=11)
+    weights = np.concatenate(([1.0], np.exp(tail.reshape(10, -1).astype(float)).sum(1)))
+    expected = weights / weights.sum() * counts.sum()
+    assert 0.1 < weights[1:].sum() < 0.5
+    assert ((counts - expected) ** 2 / expected).sum() < 29.59  # 10 degrees of freedom, 0.1 %
+    assert len(set(picks[picks > 0])) > 0.9 * (picks > 0).sum()  # within a tenth, all tokens alike
+
+
+def test_a_large_nucleus_is_found_whole() -> None:
+    """Top-p over more tokens than are sorted at first."""
+    assert top_p(np.zeros(5000, np.float32), np.arange(5000), 0.5).size == 2500
+    assert list(top_p(np.zeros(5000, np.float32), np.arange(5000), 0.5)[:3]) == [0, 1, 2]
 
 
 def test_temperature_zero_is_greedy_and_the_smaller_id_wins_ties() -> None:
