@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dspark_local.convert import dspark, qwen3
 from dspark_local.convert.checkpoint import Checkpoint
 from dspark_local.convert.quantise import parse
+from dspark_local.convert.target import CheckpointTarget, GGUFTarget
 from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -26,9 +27,14 @@ def convert_target(src: Path, out: Path, *, type: str, progress: Progress | None
 
 
 def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
-    """Convert the drafter in folder `src`, trained for the target in folder `target`, as `convert_target` does."""
+    """Convert the drafter in folder `src` as `convert_target` does; `target` is its target's folder, or a GGUF of it.
+
+    A GGUF of the target must be F32, F16 or BF16 where the drafter brings an embedding or a head of its own.
+    """
     checkpoint = _opened(src, dspark.ARCHITECTURE)
-    return dspark.convert(checkpoint, _opened(target, qwen3.ARCHITECTURE), Path(out), parse(type), progress)
+    target = Path(target)
+    known = CheckpointTarget(_opened(target, qwen3.ARCHITECTURE)) if target.is_dir() else GGUFTarget(target)
+    return dspark.convert(checkpoint, known, Path(out), parse(type), progress)
 
 
 def _opened(folder: Path, architecture: str) -> Checkpoint:

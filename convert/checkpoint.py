@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Floats = npt.NDArray[np.float32]
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 _MAX_HEADER = 100_000_000  # the format's own limit
+_AT_A_TIME = 1 << 22  # numbers held in memory, however large the tensor
+ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Stored:
 
 
 class Checkpoint:
-    """Config and tensors of a folder; a tensor is read when it is asked for, and nothing is kept.
+    """Config and tensors of a folder; rows are read when they are asked for, and nothing is kept.
 
     Raises ConvertError for a folder that is not a checkpoint, a missing shard, or a file cut short.
     """
@@ -65,51 +69,70 @@ class Checkpoint:
 
     def _shards(self) -> list[Path]:
         index = self.json("model.safetensors.index.json", required=False)
-        names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+        files = index.get("weight_map") if index else {"": "model.safetensors"}
+        if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
+            raise ConvertError(f"{self.folder}/model.safetensors.index.json has no weight_map; download it again")
+        names = sorted(set(files.values()))
         for name in names:
             if not (self.folder / name).is_file():
                 raise ConvertError(f"{self.folder} lacks {name}; download the checkpoint again")
         return [self.folder / name for name in names]
 
-    def read(self, name: str) -> Floats:
-        """A tensor as float32. Raises ConvertError when it holds a NaN or an infinity, or is no float."""
+    def read(self, name: str, rows: slice = ALL) -> Floats:
+        """Rows of a tensor as float32, or all of it.
+
+        Raises ConvertError when they hold a NaN or an infinity, or are no floats.
+        """
         stored = self.tensors[name]
         if stored.dtype not in ("F64", "F32", "F16", "BF16"):
             raise ConvertError(f"tensor {name} is of type {stored.dtype}; only plain floats can be converted")
-        raw = np.fromfile(
-            stored.path, _DTYPES[stored.dtype], count=int(np.prod(stored.shape)), offset=stored.begin
-        ).reshape(stored.shape)
-        values: Floats = (
-            (raw.astype(np.uint32) << 16).view(np.float32) if stored.dtype == "BF16" else raw.astype(np.float32)
-        )
+        dtype, width = np.dtype(_DTYPES[stored.dtype]), math.prod(stored.shape[1:])
+        start, stop, _ = rows.indices(stored.shape[0])
+        count, offset = (stop - start) * width, stored.begin + start * width * dtype.itemsize
+        raw = np.fromfile(stored.path, dtype, count=count, offset=offset)
+        if raw.size != count:
+            raise ConvertError(f"{stored.path.name} was cut short while it was read")
+        with np.errstate(over="ignore"):  # a double beyond float32 is an infinity, and refused as one
+            wide = (raw.astype(np.uint32) << 16).view(np.float32) if stored.dtype == "BF16" else raw.astype(np.float32)
+        values: Floats = wide.reshape(-1, *stored.shape[1:])
         if not np.isfinite(values).all():
             raise ConvertError(f"tensor {name} holds NaN or infinity; the checkpoint is damaged")
         return values
 
 
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Runs of rows that together are all rows, each small enough to hold."""
+    step = max(1, _AT_A_TIME // math.prod(shape[1:]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
 def _header(path: Path) -> dict[str, Stored]:
     """Tensor table of one safetensors file, checked against its size."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        (n,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-        if not len("{}") <= n <= min(size - 8, _MAX_HEADER):
-            raise ConvertError(f"{path.name} is not a safetensors file, or was cut short")
-        try:
-            table = json.loads(file.read(n))
-        except ValueError as error:
-            raise ConvertError(f"{path.name} has a damaged header: {error}") from error
     try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (n,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+            if not len("{}") <= n <= min(size - 8, _MAX_HEADER):
+                raise ConvertError(f"{path.name} is not a safetensors file, or was cut short")
+            table = json.loads(file.read(n))
         table.pop("__metadata__", None)
-        tensors = {
-            name: Stored(path, e["dtype"], tuple(e["shape"]), *(8 + n + at for at in e["data_offsets"]))
-            for name, e in table.items()
-        }
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ConvertError(f"{path.name} has a damaged header: {error!r}") from error
+        tensors = {name: _stored(path, 8 + n, **entry) for name, entry in table.items()}
+    except OSError as error:
+        raise ConvertError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConvertError(f"{path.name} has a damaged header; download it again") from error
     for name, t in tensors.items():
         if t.end > size:
             raise ConvertError(f"{path.name} is cut short: {t.end - size} bytes of {name} are missing")
         width = np.dtype(_DTYPES[t.dtype]).itemsize if t.dtype in _DTYPES else None
-        if width and (t.begin > t.end or t.end - t.begin != width * int(np.prod(t.shape, dtype=np.int64))):
+        if width and t.end - t.begin != width * math.prod(t.shape):
             raise ConvertError(f"{path.name}: size and shape of {name} contradict each other")
     return tensors
+
+
+def _stored(path: Path, base: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Stored:
+    """One entry of the table. Raises ValueError or TypeError for what the format does not allow."""
+    begin, end = data_offsets
+    if not isinstance(dtype, str) or not all(isinstance(n, int) and n >= 0 for n in [*shape, begin, end - begin]):
+        raise ValueError
+    return Stored(path, dtype, tuple(shape), base + begin, base + end)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dspark_local.convert import family
+from dspark_local.convert.checkpoint import slabs
 from dspark_local.convert.quantise import file_type
-from dspark_local.convert.vocab import read_vocabulary
+from dspark_local.convert.target import EMBEDDING, HEAD
 from dspark_local.convert.writer import write
 from dspark_local.errors import ConvertError
 
@@ -23,22 +22,17 @@ if TYPE_CHECKING:
 
     from dspark_local.convert.checkpoint import Checkpoint
     from dspark_local.convert.quantise import Type
+    from dspark_local.convert.target import Target
     from dspark_local.convert.writer import Progress
 
 ARCHITECTURE = "Qwen3DSparkModel"
-_OWN = {"embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight"}
+_OWN = {"embed_tokens.weight": EMBEDDING, "lm_head.weight": HEAD}
 
 
-def convert(draft: Checkpoint, target: Checkpoint, out: Path, kind: Type, progress: Progress | None) -> Path:
+def convert(draft: Checkpoint, target: Target, out: Path, kind: Type, progress: Progress | None) -> Path:
     """Write the drafter of `target`, with the target's tokenizer. Raises ConvertError."""
-    family.refuse_scaling(draft)
-    vocabulary = read_vocabulary(target)
-    for key in ("hidden_size", "vocab_size"):
-        if family.number(draft, key) != family.number(target, key):
-            raise ConvertError(
-                f"{draft.folder.name} is no drafter of {target.folder.name}: "
-                f"its {key} is {draft.config[key]}, the target's {target.config[key]}"
-            )
+    family.refuse_unknown(draft)
+    _refuse_stranger(draft, target)
     mask, layers, block = _mask(draft), _target_layers(draft, target), family.number(draft, "block_size")
     if draft.config.get("markov_head_type", "vanilla") != "vanilla":
         raise ConvertError(f"llama.cpp has no graph for a {draft.config['markov_head_type']} Markov head")
@@ -57,11 +51,28 @@ def convert(draft: Checkpoint, target: Checkpoint, out: Path, kind: Type, progre
         writer.add_array("dflash.target_layers", [layer + 1 for layer in layers])
         writer.add_bool("dflash.sample_from_anchor", bool(draft.config.get("sample_from_anchor", True)))
         writer.add_bool("dflash.has_confidence_head", has_confidence)
-        writer.add_bool("dflash.attention.causal", False)
-        vocabulary.write(writer, mask=mask)
+        writer.add_bool("dflash.attention.causal", bool(draft.config.get("is_causal", False)))
+        target.write_tokenizer(writer, mask=mask)
 
     ignored = frozenset(_OWN) if shared else frozenset[str]()
     return write(out, "dflash", keys, family.plan(draft, names, kind, ignored=ignored), progress)
+
+
+def _refuse_stranger(draft: Checkpoint, target: Target) -> None:
+    """Raise ConvertError where the drafter's config speaks of another target."""
+    told = {
+        "hidden_size": (family.number(draft, "hidden_size"), target.hidden_size),
+        "vocab_size": (family.number(draft, "vocab_size"), target.vocab_size),
+        "num_target_layers": (
+            draft.config.get("num_target_layers", target.num_hidden_layers),
+            target.num_hidden_layers,
+        ),
+    }
+    for key, (ours, theirs) in told.items():
+        if ours != theirs:
+            raise ConvertError(
+                f"{draft.folder.name} is no drafter of {target.name}: its {key} is {ours}, the target's {theirs}"
+            )
 
 
 def _names(draft: Checkpoint, *, taps: int, has_confidence: bool) -> family.Names:
@@ -88,10 +99,10 @@ def _mask(draft: Checkpoint) -> int:
     return mask
 
 
-def _target_layers(draft: Checkpoint, target: Checkpoint) -> list[int]:
+def _target_layers(draft: Checkpoint, target: Target) -> list[int]:
     """Layers whose outputs are tapped, in the checkpoint's numbering; the last layer's is not to be had."""
     layers = draft.config.get("target_layer_ids", draft.config.get("dflash_config", {}).get("target_layer_ids"))
-    last = family.number(target, "num_hidden_layers") - 1
+    last = target.num_hidden_layers - 1
     if not isinstance(layers, list) or not layers or not all(isinstance(i, int) and 0 <= i < last for i in layers):
         raise ConvertError(
             f"{draft.folder}/config.json: target_layer_ids must name layers below the target's last ({last}), "
@@ -100,18 +111,20 @@ def _target_layers(draft: Checkpoint, target: Checkpoint) -> list[int]:
     return layers
 
 
-def _shares_heads(draft: Checkpoint, target: Checkpoint) -> bool:
+def _shares_heads(draft: Checkpoint, target: Target) -> bool:
     """Whether embedding and head are the target's: left out, or equal to the last number."""
     own = {name: n for name in _OWN for n in (name, f"model.{name}") if n in draft.tensors}
-    if not own:
-        return True
-    theirs = {n.removeprefix("model."): n for n in target.tensors}
-    embedding = theirs["embed_tokens.weight"]
-    heads = {"embed_tokens.weight": embedding, "lm_head.weight": theirs.get("lm_head.weight", embedding)}
-    if target.config.get("tie_word_embeddings"):
-        heads["lm_head.weight"] = embedding
-    if all(np.array_equal(draft.read(own[name]), target.read(heads[name])) for name in own):
+    if all(_equal(draft, own[name], target, _OWN[name]) for name in own):
         return True
     if missing := sorted(_OWN.keys() - own):
         raise ConvertError(f"{draft.folder} has its own {next(iter(own))} but lacks {missing[0]}; it is not whole")
     return False
+
+
+def _equal(draft: Checkpoint, name: str, target: Target, head: str) -> bool:
+    shape = draft.tensors[name].shape
+    if shape != (target.vocab_size, target.hidden_size):
+        raise ConvertError(
+            f"{name} has shape {list(shape)}, and config.json says {[target.vocab_size, target.hidden_size]}"
+        )
+    return all(target.holds(head, rows, draft.read(name, rows)) for rows in slabs(shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dspark_local.convert.quantise import Type, type_of
@@ -86,8 +87,8 @@ def real(checkpoint: Checkpoint, key: str, value: Any) -> float:  # noqa: ANN401
     return float(value)
 
 
-def refuse_scaling(checkpoint: Checkpoint) -> None:
-    """Raise ConvertError for what changes the function and is not converted: rope scaling, biases, windows."""
+def refuse_unknown(checkpoint: Checkpoint) -> None:
+    """Raise ConvertError for what changes the function and is not converted: rope scaling, biases, windows, GELU."""
     config = checkpoint.config
     scaling = config.get("rope_scaling") or {}
     kind = (config.get("rope_parameters") or scaling).get("rope_type", scaling.get("type", "default"))
@@ -96,6 +97,8 @@ def refuse_scaling(checkpoint: Checkpoint) -> None:
     for key in ("attention_bias", "use_sliding_window"):
         if config.get(key):
             raise ConvertError(f"{checkpoint.folder}: {key} is not converted yet")
+    if config.get("hidden_act", "silu") != "silu":
+        raise ConvertError(f"{checkpoint.folder}: hidden_act {config['hidden_act']!r} is not converted yet")
 
 
 def plan(checkpoint: Checkpoint, names: Names, kind: Type, *, ignored: frozenset[str] = frozenset()) -> list[Planned]:
@@ -105,6 +108,8 @@ def plan(checkpoint: Checkpoint, names: Names, kind: Type, *, ignored: frozenset
     or one of another shape than its config says.
     """
     have = {name.removeprefix("model."): name for name in checkpoint.tensors}
+    if len(have) != len(checkpoint.tensors):
+        raise ConvertError(f"{checkpoint.folder} has a tensor both with `model.` before its name and without")
     if missing := sorted(names.keys() - have):
         raise ConvertError(f"{checkpoint.folder} lacks {_some(missing)}; the checkpoint is not whole")
     if extra := sorted(have.keys() - names - ignored):
@@ -114,9 +119,7 @@ def plan(checkpoint: Checkpoint, names: Names, kind: Type, *, ignored: frozenset
         stored = checkpoint.tensors[have[theirs]]
         if stored.shape != shape:
             raise ConvertError(f"{theirs} has shape {list(stored.shape)}, and config.json says {list(shape)}")
-        planned.append(
-            Planned(ours, shape, type_of(ours, shape, kind), lambda name=have[theirs]: checkpoint.read(name))  # type: ignore[misc]  # mypy cannot type a default in a lambda
-        )
+        planned.append(Planned(ours, shape, type_of(ours, shape, kind), partial(checkpoint.read, have[theirs])))
     return planned
 
 

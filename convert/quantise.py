@@ -58,17 +58,20 @@ def type_of(name: str, shape: tuple[int, ...], kind: Type) -> GGMLQuantizationTy
     if kind is Type.Q4_0 and name in _VOCABULARY:
         kind = Type.Q8_0
     if kind in (Type.Q8_0, Type.Q4_0) and shape[-1] % 32:
-        raise ConvertError(f"rows of {name} have {shape[-1]} numbers, not a multiple of 32; use --to F16")
+        raise ConvertError(f"rows of {name} have {shape[-1]} numbers, not a multiple of 32; convert to F16")
     return GGMLQuantizationType[kind]
 
 
-def encode(values: Floats, kind: GGMLQuantizationType) -> npt.NDArray[Any]:
-    """Values in their GGUF type: floats of that width, or bytes."""
+def encode(name: str, values: Floats, kind: GGMLQuantizationType) -> npt.NDArray[Any]:
+    """Rows of tensor `name` in their GGUF type: floats of that width, or bytes.
+
+    Raises ConvertError for what F16 cannot hold.
+    """
     if kind is GGMLQuantizationType.F32:
         return values
     if kind is GGMLQuantizationType.F16:
         if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-            raise ConvertError("a weight is beyond what F16 holds; use --to BF16")
+            raise ConvertError(f"a weight of {name} is beyond what F16 holds; convert to BF16")
         return values.astype(np.float16)
     encoded: npt.NDArray[Any] = quantize(values, kind)
     return encoded

@@ -23,8 +23,7 @@ ARCHITECTURE = "Qwen3ForCausalLM"
 
 def convert(checkpoint: Checkpoint, out: Path, kind: Type, progress: Progress | None) -> Path:
     """Write the target; its head only where it is not the embedding. Raises ConvertError."""
-    family.refuse_scaling(checkpoint)
-    vocabulary = read_vocabulary(checkpoint)
+    family.refuse_unknown(checkpoint)
     tied = bool(checkpoint.config.get("tie_word_embeddings", False))
     vocab, hidden = family.number(checkpoint, "vocab_size"), family.number(checkpoint, "hidden_size")
     names: family.Names = {"embed_tokens.weight": ("token_embd.weight", (vocab, hidden))}
@@ -34,6 +33,8 @@ def convert(checkpoint: Checkpoint, out: Path, kind: Type, progress: Progress | 
     names |= family.layers(checkpoint)
     # exports of tied models sometimes repeat the embedding as a head
     ignored = frozenset({"lm_head.weight"}) if tied else frozenset[str]()
+    tensors = family.plan(checkpoint, names, kind, ignored=ignored)
+    vocabulary = read_vocabulary(checkpoint)
 
     def keys(writer: GGUFWriter) -> None:
         writer.add_name(checkpoint.folder.name)
@@ -41,4 +42,4 @@ def convert(checkpoint: Checkpoint, out: Path, kind: Type, progress: Progress | 
         family.hyperparameters(writer, checkpoint)
         vocabulary.write(writer)
 
-    return write(out, "qwen3", keys, family.plan(checkpoint, names, kind, ignored=ignored), progress)
+    return write(out, "qwen3", keys, tensors, progress)

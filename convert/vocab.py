@@ -49,6 +49,7 @@ class Vocabulary:
     merges: tuple[str, ...]
     bos: int | None
     eos: int
+    more_ends: tuple[int, ...]
     pad: int | None
     add_bos: bool
     chat_template: str | None
@@ -61,6 +62,9 @@ class Vocabulary:
         writer.add_token_types(list(self.types))
         writer.add_token_merges(list(self.merges))
         writer.add_eos_token_id(self.eos)
+        # llama.cpp stops at three tokens that a file can name, and at those that it knows by their text
+        for add, end in zip((writer.add_eot_token_id, writer.add_eom_token_id), self.more_ends, strict=False):
+            add(end)
         if self.bos is not None:
             writer.add_bos_token_id(self.bos)
         if self.pad is not None:
@@ -89,13 +93,15 @@ def _vocabulary(checkpoint: Checkpoint, path: Path, tokenizer: dict[str, Any]) -
     size: int = checkpoint.config["vocab_size"]
     tokens, types = _tokens(path, tokenizer, size)
     ids = {token: i for i, token in enumerate(tokens)}
+    eos = _eos(checkpoint, config, ids)
     return Vocabulary(
         pre=_pre(path, tokenizer),
         tokens=tuple(tokens),
         types=tuple(types),
         merges=tuple(_merge(m) for m in model["merges"]),
         bos=_special(checkpoint, config, ids, "bos"),
-        eos=_eos(checkpoint, config, ids),
+        eos=eos,
+        more_ends=tuple(end for end in _numbers(checkpoint, ids, "eos") if end != eos),
         pad=_special(checkpoint, config, ids, "pad"),
         add_bos=bool(config.get("add_bos_token", False)),
         chat_template=_template(checkpoint, config),
@@ -156,14 +162,18 @@ def _special(checkpoint: Checkpoint, config: dict[str, Any], ids: dict[str, int]
         if name not in ids:
             raise ConvertError(f"{checkpoint.folder}: {role}_token {name!r} is not in the vocabulary")
         return ids[name]
+    return next(iter(_numbers(checkpoint, ids, role)), None)
+
+
+def _numbers(checkpoint: Checkpoint, ids: dict[str, int], role: str) -> list[int]:
+    """What generation_config.json, or else config.json, gives as ids of a role: none, one or several."""
     generation = checkpoint.json("generation_config.json", required=False)
     given = generation.get(f"{role}_token_id", checkpoint.config.get(f"{role}_token_id"))
-    value = given[0] if isinstance(given, list) and given else given
-    if value is None:
-        return None
-    if not isinstance(value, int) or not 0 <= value < len(ids):
-        raise ConvertError(f"{checkpoint.folder}: {role}_token_id {value!r} is outside the vocabulary")
-    return value
+    numbers = given if isinstance(given, list) else [] if given is None else [given]
+    for number in numbers:
+        if not isinstance(number, int) or not 0 <= number < len(ids):
+            raise ConvertError(f"{checkpoint.folder}: {role}_token_id {number!r} is outside the vocabulary")
+    return numbers
 
 
 def _template(checkpoint: Checkpoint, config: dict[str, Any]) -> str | None:

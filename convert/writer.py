@@ -1,16 +1,18 @@
-"""A GGUF file written tensor by tensor, beside its final name, and renamed when it is whole."""
+"""A GGUF file written a few rows at a time, beside its final name, and renamed when it is whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quant_shape_to_byte_shape
 
+from dspark_local.convert.checkpoint import slabs
 from dspark_local.convert.quantise import encode
 from dspark_local.errors import ConvertError
 
@@ -24,12 +26,12 @@ Progress = Callable[[int, int], None]  # bytes written, bytes in all
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A tensor to be written: name, shape in rows first, type, and how to read it."""
+    """A tensor to be written: name, shape in rows first, type, and how to read a run of its rows."""
 
     name: str
     shape: tuple[int, ...]
     kind: GGMLQuantizationType
-    read: Callable[[], Floats]
+    read: Callable[[slice], Floats]
 
     @property
     def nbytes(self) -> int:
@@ -46,27 +48,21 @@ def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Plann
 
     Raises ConvertError when the disk refuses; nothing that looks finished is left behind.
     """
-    total, done = sum(t.nbytes for t in tensors), 0
     beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        writer = GGUFWriter(beside, arch)
-        keys(writer)
-        for t in tensors:
-            dtype, raw = _declared(t.kind)
-            shape = t.shape if raw is None else quant_shape_to_byte_shape(t.shape, t.kind)
-            writer.add_tensor_info(t.name, shape, np.dtype(dtype), t.nbytes, raw)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for t in tensors:
-            values = encode(t.read(), t.kind)
-            assert values.nbytes == t.nbytes
-            writer.write_tensor_data(values)
-            done += t.nbytes
-            if progress:
-                progress(done, total)
-        writer.close()
-        with beside.open("rb+") as file:
+        with contextlib.closing(GGUFWriter(beside, arch)) as writer:
+            keys(writer)
+            for t in tensors:
+                dtype, raw = _declared(t.kind)
+                shape = t.shape if raw is None else quant_shape_to_byte_shape(t.shape, t.kind)
+                writer.add_tensor_info(t.name, shape, np.dtype(dtype), t.nbytes, raw)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            assert writer.fout
+            file = writer.fout[0]
+            _write_data(writer, file, tensors, progress)
+            file.flush()
             os.fsync(file.fileno())
         beside.replace(out)
     except OSError as error:
@@ -74,6 +70,23 @@ def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Plann
     finally:
         beside.unlink(missing_ok=True)
     return out
+
+
+def _write_data(writer: GGUFWriter, file: IO[bytes], tensors: list[Planned], progress: Progress | None) -> None:
+    # GGUFWriter.write_tensor_data wants a tensor whole, and the embedding of a large model is gigabytes in float32
+    total, done = sum(t.nbytes for t in tensors), 0
+    writer.write_padding(file, file.tell())
+    for t in tensors:
+        written = 0
+        for rows in slabs(t.shape):
+            values = np.ascontiguousarray(encode(t.name, t.read(rows), t.kind))
+            file.write(values.data)
+            written += values.nbytes
+            if progress:
+                progress(done + written, total)
+        assert written == t.nbytes
+        writer.write_padding(file, written)
+        done += written
 
 
 def _declared(kind: GGMLQuantizationType) -> tuple[str, GGMLQuantizationType | None]:

@@ -20,6 +20,8 @@ QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
 Tensors = dict[str, np.ndarray[Any, Any]]
 
 
@@ -82,6 +84,24 @@ def layers(n: int, seed: int) -> Tensors:
     }
 
 
+def layer_names(n: int) -> dict[str, str]:
+    """GGUF names of the tensors of n layers: llama.cpp's own, written down here a second time."""
+    names = {
+        "input_layernorm": "attn_norm",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "self_attn.q_norm": "attn_q_norm",
+        "self_attn.k_norm": "attn_k_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    return {f"layers.{i}.{a}.weight": f"blk.{i}.{b}.weight" for i in range(n) for a, b in names.items()}
+
+
 def target_tensors(*, tied: bool = True) -> Tensors:
     tensors = {
         "model.embed_tokens.weight": random(VOCAB, HIDDEN, seed=1),
@@ -125,8 +145,7 @@ def write(folder: Path, config: dict[str, object], tensors: Tensors, *, tokenize
     save_file(tensors, folder / "model.safetensors")
     if tokenized:
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer()))
-        template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-        settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": template}
+        settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": TEMPLATE}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 
@@ -137,3 +156,9 @@ def target(folder: Path, *, tied: bool = True, **changes: object) -> Path:
 
 def draft(folder: Path, **changes: object) -> Path:
     return write(folder, draft_config(**changes), draft_tensors(), tokenized=False)
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change the config of a checkpoint."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))

@@ -1,0 +1,114 @@
+"""The target as its drafter's converter sees it, from a checkpoint or from a GGUF: sizes, tokenizer, heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFValueType
+from gguf.quants import dequantize, quantize
+
+from dspark_local.convert import family
+from dspark_local.convert.vocab import read_vocabulary
+from dspark_local.errors import ConvertError
+from dspark_local.formats.gguf import GGUF
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gguf import GGUFWriter
+
+    from dspark_local.convert.checkpoint import Checkpoint, Floats
+
+EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+_EXACT = ("F32", "F16", "BF16")
+_MASK = "tokenizer.ggml.mask_token_id"
+
+
+class Target(Protocol):
+    """Sizes are numbers of config.json, whichever file they come from."""
+
+    name: str
+    hidden_size: int
+    vocab_size: int
+    num_hidden_layers: int
+
+    def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
+        """Add the target's tokenizer to a file, with `mask` as the token that fills a draft block."""
+
+    def holds(self, head: str, rows: slice, values: Floats) -> bool:
+        """Whether these rows of its EMBEDDING or HEAD are `values`, in the precision that the target has.
+
+        Raises ConvertError when that cannot be known.
+        """
+
+
+class CheckpointTarget:
+    """A target from the folder it was published in."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self.name = checkpoint.folder.name
+        self.hidden_size = family.number(checkpoint, "hidden_size")
+        self.vocab_size = family.number(checkpoint, "vocab_size")
+        self.num_hidden_layers = family.number(checkpoint, "num_hidden_layers")
+        self._vocabulary = read_vocabulary(checkpoint)
+
+    def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
+        """See Target."""
+        self._vocabulary.write(writer, mask=mask)
+
+    def holds(self, head: str, rows: slice, values: Floats) -> bool:
+        """See Target."""
+        tied = self._checkpoint.config.get("tie_word_embeddings", False)
+        name = "lm_head.weight" if head == HEAD and not tied else "embed_tokens.weight"
+        for stored in (name, f"model.{name}"):
+            if stored in self._checkpoint.tensors:
+                return np.array_equal(self._checkpoint.read(stored, rows), values)
+        raise ConvertError(f"{self._checkpoint.folder} lacks {name}; the checkpoint is not whole")
+
+
+class GGUFTarget:
+    """A target that is a GGUF file already, of any architecture. Its tokenizer is copied as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._gguf = GGUF.open(path)
+        if self._gguf.arch == "dflash":
+            raise ConvertError(f"{path} is a drafter; give the target it was trained for")
+        self.name = path.name
+        self.hidden_size = self._number("embedding_length")
+        self.num_hidden_layers = self._number("block_count")
+        self.vocab_size = self._gguf.count("tokenizer.ggml.tokens")
+
+    def _number(self, key: str) -> int:
+        value = self._gguf.meta(f"{self._gguf.arch}.{key}")
+        if not isinstance(value, int):
+            raise ConvertError(f"{self._gguf.path} has no {self._gguf.arch}.{key}; it is no model that can be run")
+        return value
+
+    def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
+        """See Target."""
+        for key, entry in self._gguf.header.entries.items():
+            if not key.startswith("tokenizer.") or key == _MASK or not entry.count:
+                continue  # the mask is the drafter's affair, below
+            kind = GGUFValueType(entry.kind)
+            value = list(self._gguf.strings(key)) if kind is GGUFValueType.STRING else self._gguf.meta(key)
+            if entry.is_array:
+                writer.add_key_value(key, value, GGUFValueType.ARRAY, sub_type=kind)
+            else:
+                writer.add_key_value(key, value[0] if isinstance(value, list) else value, kind)
+        writer.add_mask_token_id(mask)
+
+    def holds(self, head: str, rows: slice, values: Floats) -> bool:
+        """See Target."""
+        name = head if head in self._gguf.tensors else EMBEDDING
+        kind = self._gguf.tensors[name].type.name if name in self._gguf.tensors else "missing"
+        if kind not in _EXACT:
+            raise ConvertError(
+                f"{self._gguf.path}: {name} is {kind}, too coarse to tell whether the drafter's own is the same; "
+                "give the target's checkpoint folder, or its GGUF in F16 or BF16"
+            )
+        exact = GGMLQuantizationType[kind]
+        with np.errstate(over="ignore"):  # beyond F16 is an infinity, which no target holds
+            kept = dequantize(quantize(values, exact), exact)
+        return np.array_equal(self._gguf.rows(name, rows), kept)
