@@ -12,13 +12,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from padding import Plan, Segments, write_padded
+from gguf import GGMLQuantizationType
+from padding import HEADS, Plan, Segments, write_padded
 
 from dspark_local.errors import DSparkError, UsageError
 from dspark_local.formats.dflash import ARCH as DRAFT
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.hyper import Hyper, read_hyper
+from dspark_local.formats.model import ARCHES
 from dspark_local.models.locations import Pair, find
 
 BUILD = Path(__file__).parent / "build"
@@ -47,7 +49,26 @@ SIZES = {
 }
 
 
-def scaled_pair(size: Size, *, model: str | Path = "demo", drafter: str | Path = "auto", folder: Path = BUILD) -> Pair:
+@dataclass(frozen=True, slots=True)
+class Types:
+    """Types to store in: of the target's embedding and head, and of all the drafter's matrices. None keeps them."""
+
+    embedding: GGMLQuantizationType | None = None
+    drafter: GGMLQuantizationType | None = None
+
+    @property
+    def shown(self) -> str:
+        """What is changed, for a name."""
+        changed = (("embedding", self.embedding), ("drafter", self.drafter))
+        return "".join(f", {what} in {kind.name}" for what, kind in changed if kind is not None)
+
+
+KEPT = Types()
+
+
+def scaled_pair(
+    size: Size, *, model: str | Path = "demo", drafter: str | Path = "auto", types: Types = KEPT, folder: Path = BUILD
+) -> Pair:
     """Scale a pair to `size`, below `folder`, unless it is there and newer than its source.
 
     Raises ModelNotFoundError, ModelFormatError, UsageError for a pair that does not fit into `size`.
@@ -57,25 +78,28 @@ def scaled_pair(size: Size, *, model: str | Path = "demo", drafter: str | Path =
         raise UsageError(f"{pair.name} has no drafter to scale with it; give one with --drafter")
     folder.mkdir(parents=True, exist_ok=True)
     target, draft = GGUF.open(pair.target), GGUF.open(pair.drafter)
-    slug = size.name.lower()
-    made_target, made_draft = folder / f"{slug}.gguf", folder / f"dspark-{slug}.gguf"
-    for source, made, plan in (
-        (target, made_target, plan_target(target, size)),
-        (draft, made_draft, plan_draft(draft, target, size)),
-    ):
-        if not _fresh(made, source.path):
+    jobs = (
+        (target, types.embedding, plan_target(target, size, types.embedding)),
+        (draft, types.drafter, plan_draft(draft, target, size, types.drafter)),
+    )
+    made = []
+    for source, kind, plan in jobs:
+        path = folder / f"{source.path.stem}-{size.name.lower()}{f'-{kind.name.lower()}' if kind else ''}.gguf"
+        if not _fresh(path, source.path):
             print(f"scaling {source.path.name} to {size.name}", file=sys.stderr)
-            write_padded(source.path, made, plan)
-    return Pair(f"{pair.name}, cost-scaled to {size.name}", made_target, made_draft)
+            write_padded(source.path, path, plan)
+        made.append(path)
+    return Pair(f"{pair.name}, cost-scaled to {size.name}{types.shown}", *made)
 
 
-def plan_target(target: GGUF, size: Size) -> Plan:
+def plan_target(target: GGUF, size: Size, embedding: GGMLQuantizationType | None = None) -> Plan:
     """Dimensions of the target. New layers come after the old ones, whose inputs the drafter taps."""
     hyper = read_hyper(target)
-    return Plan(_dims(hyper, size), size.n_layer, _keys(target, hyper, size, size.n_layer))
+    kinds = dict.fromkeys(HEADS, embedding) if embedding else {}
+    return Plan(_dims(hyper, size), size.n_layer, _keys(target, hyper, size, size.n_layer), kinds)
 
 
-def plan_draft(draft: GGUF, target: GGUF, size: Size) -> Plan:
+def plan_draft(draft: GGUF, target: GGUF, size: Size, kind: GGMLQuantizationType | None = None) -> Plan:
     """Dimensions of the drafter. New taps lie in the target's new layers, and `fc` has zeros for them."""
     hyper, spec, first = read_hyper(draft), read_draft_spec(draft), read_hyper(target).n_layer
     n_new = size.taps - len(spec.target_layers)
@@ -91,7 +115,9 @@ def plan_draft(draft: GGUF, target: GGUF, size: Size) -> Plan:
     }
     spread = [first + (size.n_layer - first) * (i + 1) // (n_new + 1) for i in range(n_new)]
     keys = _keys(draft, hyper, size, size.draft_layers) | {f"{DRAFT}.target_layers": spread}
-    return Plan(dims, size.draft_layers, keys)
+    # the confidence head is one row: never quantised
+    names = [rule.name for rule in ARCHES[DRAFT].tensors if rule.use == "matrix" and rule.name != "conf_proj.weight"]
+    return Plan(dims, size.draft_layers, keys, dict.fromkeys(names, kind) if kind else {})
 
 
 def _dims(hyper: Hyper, size: Size) -> dict[str, Segments]:
@@ -138,16 +164,31 @@ def _fresh(made: Path, source: Path) -> bool:
     return made.is_file() and made.stat().st_mtime > max(path.stat().st_mtime for path in inputs)
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What to scale, for every script that measures a scaled pair."""
+    kinds = ("q4_0", "q8_0", "f16")
+    parser.add_argument("--model", default="demo", help="registry name or GGUF path of the target to scale")
+    parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter to scale")
+    parser.add_argument("--embedding-type", choices=kinds, help="store the target's embedding and head so")
+    parser.add_argument("--draft-type", choices=kinds, help="store the drafter so")
+
+
+def chosen(options: argparse.Namespace, size: Size) -> Pair:
+    """The scaled pair that the options name. Raises as `scaled_pair` does."""
+    names = (options.embedding_type, options.draft_type)
+    types = Types(*(GGMLQuantizationType[name.upper()] if name else None for name in names))
+    return scaled_pair(size, model=options.model, drafter=options.drafter, types=types)
+
+
 def main() -> None:
     """Scale the demo pair, or another, from the command line."""
     parser = argparse.ArgumentParser(description="Embed a pair in a larger shape by zero padding.")
     parser.add_argument("--shape", choices=SIZES, action="append", help="default: all")
-    parser.add_argument("--model", default="demo", help="registry name or GGUF path of the target")
-    parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter")
+    add_options(parser)
     options = parser.parse_args()
     try:
         for shape in options.shape or SIZES:
-            made = scaled_pair(SIZES[shape], model=options.model, drafter=options.drafter)
+            made = chosen(options, SIZES[shape])
             print(made.target, made.drafter, sep="\n")
     except DSparkError as error:
         sys.exit(f"error: {error}")

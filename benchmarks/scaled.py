@@ -15,7 +15,7 @@ from pathlib import Path
 
 import machine
 from measure import Run, answer, geometric_mean, middle
-from scale import SIZES, Size, scaled_pair
+from scale import SIZES, Size, add_options, chosen
 from tables import milliseconds, table
 
 from dspark_local import DSparkError, Runtime, SamplingParams, load
@@ -101,6 +101,8 @@ def by_gamma(result: Result) -> str:
     rows = []
     for gamma in (PLAIN, *result.gammas):
         runs = [result.runs[p, gamma] for p in result.sound]
+        if not runs:
+            return "No answer counts: all of them loop."
         speed, forks = (f"{result.mean(gamma):.2f}x", str(result.forks(gamma))) if gamma else ("1.00x", "")
         rows.append((str(gamma) if gamma else "plain", speed, *_parts(runs), forks))
     return table(head, rows)
@@ -127,8 +129,6 @@ def ratios(result: Result) -> str:
 
 def _parts(runs: list[Run]) -> tuple[str, ...]:
     """τ, milliseconds of a round by part, and the host's share of it; means over runs."""
-    if not runs:
-        return ("",) * 6
     rounds = sum(run.rounds for run in runs)
     sums = [sum(getattr(run.times, part) for run in runs) for part in ("draft", "verify", "inject")]
     host, seconds = sum(run.host for run in runs), sum(run.seconds for run in runs)
@@ -138,7 +138,7 @@ def _parts(runs: list[Run]) -> tuple[str, ...]:
 
 def bench(size: Size, options: argparse.Namespace, prompts: list[str]) -> str:
     """Measure one shape. Raises what loading raises."""
-    pair = scaled_pair(size, model=options.model, drafter=options.drafter)
+    pair = chosen(options, size)
     gammas, n = sorted(set(options.gamma)), options.tokens
     assert pair.drafter is not None
     print(f"loading {pair.name}", file=sys.stderr)
@@ -161,6 +161,8 @@ def bench(size: Size, options: argparse.Namespace, prompts: list[str]) -> str:
     best = (
         f"**Best fixed γ: {cold.best}, {cold.mean(cold.best):.2f}x** (geometric mean over {len(cold.sound)} of "
         f"{len(cold.prompts)} prompts), cost-scaled to {size.name}."
+        if cold.sound
+        else "So no γ is best."
     )
     return "\n\n".join((
         f"## {pair.name}",
@@ -184,11 +186,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a file, one question a line")
     parser.add_argument("--seed", type=int, default=1, help="of the run at T = 1 (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="default: physical cores")
-    parser.add_argument("--model", default="demo", help="registry name or GGUF path of the target to scale")
-    parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter to scale")
+    add_options(parser)
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too")
     options = parser.parse_args()
-    prompts = options.prompts.read_text(encoding="utf-8").splitlines()
+    if not options.prompts.is_file():
+        parser.error(f"no such file: {options.prompts}")
+    prompts = [line for line in options.prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
     command = "`benchmarks/scaled.py " + " ".join(a for a in sys.argv[1:]) + "`"
     parts = ["\n".join(f"- {line}" for line in [*machine.describe(), f"command: {command}"])]
     print(parts[0], flush=True)
@@ -199,7 +202,9 @@ def main() -> None:
     except DSparkError as error:
         sys.exit(f"error: {error}")
     if options.markdown:
-        options.markdown.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        beside = options.markdown.with_suffix(".new")
+        beside.write_text("\n\n".join(("# Results", *parts)) + "\n", encoding="utf-8")
+        beside.replace(options.markdown)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scale import SIZES, scaled_pair
+from scale import SIZES, add_options, chosen
 from tables import table
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SIZES, default="0.6b")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of a trial (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--model", default="demo", help="registry name or GGUF path of the target to scale")
-    parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter to scale")
+    add_options(parser)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -41,7 +40,7 @@ def main() -> None:
         return
     import machine  # noqa: PLC0415 - loads llama.cpp, which a child must not do before it has its variable
 
-    pair = scaled_pair(SIZES[options.shape], model=options.model, drafter=options.drafter)
+    pair = chosen(options, SIZES[options.shape])
     rates: dict[tuple[str | None, bool], list[float]] = {}
     for trial in range(options.trials):
         for case in CASES:

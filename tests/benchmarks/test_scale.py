@@ -19,7 +19,7 @@ from tests.formats import tiny
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # scripts, not a package
 
-from scale import Size, scaled_pair
+from scale import Size, Types, scaled_pair
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType
@@ -90,6 +90,25 @@ def test_the_scaled_files_have_the_whole_shape(made: Pair) -> None:
     assert files.draft.tensors["fc.weight"].has_shape(4 * 192, 192)
     assert files.draft.tensors["markov_w1.weight"].has_shape(64, 500)
     assert files.draft.tensors["blk.2.attn_q.weight"].has_shape(192, 6 * 32)
+    assert files.target.meta("qwen3.attention.layer_norm_rms_epsilon") == pytest.approx(1e-6 * 64 / 192)
+    assert files.spec is not None
+    assert files.spec.target_layers == (0, 1, 3, 4)
+
+
+def test_types_change_where_asked(tmp_path: Path) -> None:
+    """The embedding and the drafter's matrices can be stored in another type; new layers follow."""
+    target = tiny.target(kind=tiny.Q4_0).write(tmp_path / "target.gguf")
+    draft = tiny.draft(kind=tiny.F16).write(tmp_path / "draft.gguf")
+    types = Types(embedding=tiny.Q8_0, drafter=tiny.Q4_0)
+    made = scaled_pair(SIZE, model=target, drafter=draft, types=types, folder=tmp_path)
+    files = inspect_files(made.target, made.drafter)
+    assert files.draft is not None
+    assert files.target.tensors["token_embd.weight"].type.name == "Q8_0"
+    assert files.target.tensors["blk.4.attn_q.weight"].type.name == "Q4_0"
+    assert files.draft.tensors["blk.2.attn_q.weight"].type.name == "Q4_0"
+    assert files.draft.tensors["conf_proj.weight"].type.name == "F16"
+    before, after = _run(target, draft), _run(made.target, made.drafter)
+    assert np.corrcoef(before.logits.ravel(), after.logits[:, : tiny.N_VOCAB].ravel())[0, 1] > 0.98
 
 
 def test_logits_and_confidences_stay_as_they_were(both: tuple[Numbers, Numbers], kind: GGMLQuantizationType) -> None:
