@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dspark_local.backend.base import Features, Rows, Span, Target
 from dspark_local.errors import ContextError, UsageError
 from dspark_local.prefix import Slots
+from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.sequence import Sequence
 from dspark_local.types import FinishReason, Round, RoundTimes
 
@@ -90,10 +91,11 @@ class Engine:
             self._waited(clock)
             return []
 
-        limits = [self._limit(s) for s in ready]
-        gamma = self.policy.plan(limits) if self.drafter.block_size else 0
-        drafting = [s for s, limit in zip(ready, limits, strict=True) if gamma and limit]
-        proposals = self._propose(drafting, gamma)
+        plan = self.policy.plan([self._request(s) for s in ready]) if self.drafter.block_size else Plan()
+        drafting = [s for s in ready if s.slot in plan.slots]
+        self.drafter.catch_up(drafting)
+        clock.lap("inject")
+        proposals = self._propose(drafting, plan.gamma)
         clock.lap("draft")
         drafts = self._schedule(drafting, proposals)
 
@@ -102,7 +104,6 @@ class Engine:
         committed = [self._accept(s, drafts.get(s.slot, ()), r) for s, r in zip(ready, rows, strict=True)]
         features = [self._keep(s, tokens, r) for s, tokens, r in zip(ready, committed, rows, strict=True)]
         self.drafter.observe([f for f in features if f is not None])
-        clock.lap("inject")
 
         return self._record(ready, proposals, drafts, committed, clock.stop())
 
@@ -145,6 +146,16 @@ class Engine:
             self.drafter.observe([Features(sequence.slot, sequence.cached, rows.hidden)])
         sequence.cached = end
         self._slots.prefilled(sequence)
+
+    def _request(self, sequence: Sequence) -> Request:
+        return Request(
+            sequence.slot,
+            self._limit(sequence),
+            depth=sequence.cached,
+            pending=self.drafter.pending(sequence.slot),
+            rounds=sequence.stats.rounds,
+            temperature=sequence.sampler.params.temperature,
+        )
 
     def _propose(self, drafting: list[Sequence], gamma: int) -> dict[int, Proposal]:
         proposals = self.drafter.propose(drafting, gamma) if drafting else []

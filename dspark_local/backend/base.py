@@ -105,10 +105,11 @@ class Target(Protocol):
 class Draft(Protocol):
     """A drafter's model beside its target, with a cache of its own for the same slots.
 
-    `block_size` is the most tokens in one block.
+    `block_size` is the most tokens in one block, `n_batch` the most rows in one injection.
     """
 
     block_size: int
+    n_batch: int
 
     @property
     def busy(self) -> float:

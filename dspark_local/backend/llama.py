@@ -130,7 +130,8 @@ class LlamaDraft:
         symbols.set_embeddings_nextn(self._context.pointer, True, True)
         api.llama_set_causal_attn(self._context.pointer, spec.causal)
         self._tokens = Batch(rows)
-        self._features = Batch(self._context.n_batch, width=len(spec.target_layers) * target.context.model.n_embd)
+        self.n_batch = self._context.n_batch
+        self._features = Batch(self.n_batch, width=len(spec.target_layers) * target.context.model.n_embd)
 
     @property
     def busy(self) -> float:
@@ -139,8 +140,6 @@ class LlamaDraft:
 
     def inject(self, features: Sequence[Features]) -> None:
         """Write hidden states into the cache at their positions, in one decode."""
-        if not features:
-            return
         self._features.clear()
         for f in features:
             self._features.add(f.slot, f.start, f.rows, logits=False)

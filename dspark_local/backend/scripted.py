@@ -120,6 +120,7 @@ class ScriptedDraft:
     logits: LogitsOf
     n_vocab: int
     block_size: int = 7
+    n_batch: int = 512
     n_slots: int = 1
     confidence: float | None = 0.9
     seconds: float = 0.0
@@ -131,6 +132,7 @@ class ScriptedDraft:
 
     def inject(self, features: Sequence[Features]) -> None:
         """Take committed tokens, checking that their positions continue the cache."""
+        assert 0 < sum(len(f.rows) for f in features) <= self.n_batch
         for feature in features:
             cache = self.caches[feature.slot]
             for token, position in feature.rows:

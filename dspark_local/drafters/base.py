@@ -31,12 +31,20 @@ class Drafter(Protocol):
         """Seconds spent inside models' decodes so far."""
         ...
 
-    def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
-        """At most γ tokens for each sequence, in order."""
-        ...
-
     def observe(self, features: Many[Features]) -> None:
         """Take the target's hidden states of tokens that were just committed to its cache."""
+        ...
+
+    def pending(self, slot: int) -> int:
+        """How many of the rows taken are not in the drafter's own cache yet."""
+        ...
+
+    def catch_up(self, sequences: Many[Sequence]) -> None:
+        """Bring the drafter's cache up to date for these sequences, before they draft."""
+        ...
+
+    def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
+        """At most γ tokens for each sequence, in order."""
         ...
 
     def rewind(self, slot: int, n: int) -> None:

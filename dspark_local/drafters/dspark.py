@@ -6,18 +6,22 @@ that token, exactly for the likeliest candidates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dspark_local.backend.base import Block
+from dspark_local.backend.base import Block, Features
 from dspark_local.drafters.base import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
-    from dspark_local.backend.base import Draft, Drafted, Features, Floats
+    from dspark_local.backend.base import Draft, Drafted, Floats
     from dspark_local.sequence import Sequence
+
+
+MOST_PENDING = 512  # rows of a slot that wait while nothing is drafted; in f32, for f16 overflows in some models
 
 
 class Head(Protocol):
@@ -28,6 +32,19 @@ class Head(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Pending:
+    """Rows [n, taps · width] of consecutive positions from `start` on, not injected yet."""
+
+    start: int
+    rows: list[Floats] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many rows they are together."""
+        return sum(map(len, self.rows))
+
+
 class DSpark:
     """Proposes blocks of a DSpark draft model."""
 
@@ -36,6 +53,7 @@ class DSpark:
     def __init__(self, draft: Draft, head: Head | None = None) -> None:
         self._draft = draft
         self._head = head
+        self._pending: dict[int, Pending] = {}
         self.block_size = draft.block_size
 
     @property
@@ -65,11 +83,44 @@ class DSpark:
         return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences))
 
     def observe(self, features: Many[Features]) -> None:
-        """Inject the hidden states into the draft cache."""
-        self._draft.inject(features)
+        """Keep the hidden states; they are injected when a block is wanted, so plain rounds do not pay for them."""
+        for feature in features:
+            pending = self._pending.setdefault(feature.slot, Pending(feature.start))
+            pending.rows.append(feature.rows)
+            if pending.count > MOST_PENDING:
+                self._inject([feature.slot])
+
+    def pending(self, slot: int) -> int:
+        """How many rows wait for their injection."""
+        return self._pending[slot].count if slot in self._pending else 0
+
+    def catch_up(self, sequences: Many[Sequence]) -> None:
+        """Inject what waits for these sequences."""
+        self._inject([s.slot for s in sequences if s.slot in self._pending])
+
+    def _inject(self, slots: Many[int]) -> None:
+        batch: list[Features] = []
+        room = self._draft.n_batch
+        for slot in slots:
+            pending = self._pending.pop(slot)
+            rows, start = np.concatenate(pending.rows), pending.start
+            while len(rows):
+                taken = rows[:room]
+                batch.append(Features(slot, start, taken))
+                rows, start, room = rows[len(taken) :], start + len(taken), room - len(taken)
+                if not room:
+                    self._draft.inject(batch)
+                    batch, room = [], self._draft.n_batch
+        if batch:
+            self._draft.inject(batch)
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
+        pending = self._pending.get(slot)
+        if pending and n > pending.start:
+            pending.rows[:] = [np.concatenate(pending.rows)[: n - pending.start]]
+            return
+        self._pending.pop(slot, None)
         self._draft.rewind(slot, n)
 
     def close(self) -> None:

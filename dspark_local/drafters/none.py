@@ -27,6 +27,13 @@ class NoDrafter:
     def observe(self, features: Many[Features]) -> None:
         """Nothing to keep."""
 
+    def pending(self, slot: int) -> int:  # noqa: ARG002 - as above
+        """Nothing waits."""
+        return 0
+
+    def catch_up(self, sequences: Many[Sequence]) -> None:
+        """Nothing to catch up with."""
+
     def rewind(self, slot: int, n: int) -> None:
         """Nothing to forget."""
 
