@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from dspark_local.chat import Message, Reasoning, TextStream, encode_chat
-from dspark_local.errors import ClosedError, DSparkError, UsageError
+from dspark_local.errors import BackendError, ClosedError, DSparkError, UsageError
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
 from dspark_local.sampling.rule import Sampler
 from dspark_local.types import FinishReason, Round, SamplingParams, Stats
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dspark_local.engine import Engine
     from dspark_local.sequence import Sequence
 
+_logger = logging.getLogger(__name__)
 MAX_TOKENS = 1 << 20  # "until the model ends or the context is full"
 
 
@@ -125,19 +127,27 @@ class Runtime:
             wake=lambda: self._inbox.put(None),
         )
         self._inbox.put(request)
+        if self._closed.is_set():  # meanwhile, perhaps too late for the thread to see the request
+            request.fail(ClosedError("this runtime is closed; load the model again"))
         return request
 
     def _work(self) -> None:
         waiting: deque[Generation] = deque()
         running: dict[Sequence, Generation] = {}
+        end: DSparkError = ClosedError("the runtime was closed while it answered")
         try:
             while not self._closed.is_set():
                 self._receive(waiting, idle=not running and not waiting)
                 self._admit(waiting, running)
                 self._round(running)
+        except Exception as error:
+            _logger.exception("the engine stopped")
+            end = BackendError(f"the engine stopped by a bug of ours, please report it: {error!r}")
         finally:
+            self._closed.set()
+            self._receive(waiting, idle=False)
             for request in [*running.values(), *waiting]:
-                request.fail(ClosedError("the runtime was closed while it answered"))
+                request.fail(end)
             self._engine.close()
 
     def _receive(self, waiting: deque[Generation], *, idle: bool) -> None:

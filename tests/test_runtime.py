@@ -82,6 +82,16 @@ def test_errors_reach_the_reader_and_the_runtime_goes_on() -> None:
         assert runtime.chat(ASK).result().text == "fine"
 
 
+def test_a_bug_of_ours_reaches_the_reader_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that breaks an assertion ends the answer with an error, and the runtime says that it is closed."""
+    with scripted_runtime("fine") as runtime:
+        monkeypatch.setattr(runtime._engine.drafter, "propose", lambda *_: [])
+        with pytest.raises(BackendError, match="bug of ours"):
+            runtime.chat(ASK).result()
+        with pytest.raises(ClosedError):
+            runtime.chat(ASK).result()
+
+
 def test_what_cannot_run_is_refused_at_once() -> None:
     """Empty messages, an empty prompt, a prompt beyond the context, a silly limit."""
     with scripted_runtime(n_ctx=64) as runtime:
