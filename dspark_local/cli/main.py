@@ -24,6 +24,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "chat": "Talk with a model in the terminal.",
     "run": "Answer one prompt, to standard output.",
+    "convert": "Turn a checkpoint into a GGUF file.",
     "doctor": "Say what works on this machine, what does not, and what to do.",
 }
 

@@ -93,7 +93,10 @@ _OPTIONS = (
     ),
     click.option("--max-tokens", metavar="N", type=click.IntRange(min=1), help="End an answer after N tokens."),
     click.option(
-        "--ctx-size", metavar="N", type=click.IntRange(min=1), help="Tokens of context.  [default: the model's]"
+        "--ctx-size",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Tokens of context.  [default: the model's, 8192 at most]",
     ),
     click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
     click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),

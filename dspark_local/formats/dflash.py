@@ -65,7 +65,7 @@ def read_draft_spec(gguf: GGUF) -> DraftSpec:
     vocab = vocab_size(gguf)
     mask = gguf.meta(MASK_ID)
     if not isinstance(mask, int):
-        raise _fault(gguf, f"has no mask token ({MASK_ID}); convert it again with `dspark-local convert`")
+        raise _fault(gguf, f"has no mask token ({MASK_ID}); convert it again with `dspark-local convert draft`")
     if not 0 <= mask < vocab:
         raise _fault(gguf, f"{MASK_ID} is {mask}, outside the vocabulary of {vocab} tokens")
     has_markov, has_d2t = "markov_w1.weight" in tensors, "d2t" in tensors

@@ -1,0 +1,78 @@
+"""An answer as it comes: text to standard output, figures to standard error, or both as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from dspark_local.cli.main import INTERRUPTED
+from dspark_local.cli.report import line, record
+from dspark_local.events import Event, Finish, Text, Thinking
+
+if TYPE_CHECKING:
+    from dspark_local.runtime import Generation
+
+READER_GONE = 141  # 128 + SIGPIPE, as shells have it
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def write(generation: Generation, *, as_json: bool = False, seed: bool = False) -> int:
+    """Write a generation to its end, or to Ctrl-C; returns the exit code. `seed`: the statistics tell it."""
+    page = _Json() if as_json else _Page(seed=seed)
+    code = 0
+    try:
+        try:
+            for event in generation:
+                page.take(event)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            generation.cancel()
+            for event in generation:  # what there is, and its statistics
+                page.take(event)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit: let that go nowhere instead of into a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    return code
+
+
+class _Page:
+    """Text for people. Thinking is dimmed on standard error, if that is a terminal."""
+
+    def __init__(self, *, seed: bool) -> None:
+        self._seed = seed
+        self._thinks = sys.stderr.isatty()
+        self._last = "\n"
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Text):
+            self._last = event.text
+            _put(event.text)
+        elif isinstance(event, Thinking) and self._thinks:
+            sys.stderr.write(f"{DIM}{event.text}{PLAIN}")
+            sys.stderr.flush()
+        elif isinstance(event, Finish):
+            if not self._last.endswith("\n"):
+                _put("\n")
+            sys.stderr.write(line(event, seed=self._seed) + "\n")
+            sys.stderr.flush()
+
+
+class _Json:
+    """One object for programs, when all is said."""
+
+    def __init__(self) -> None:
+        self._thinking: list[str] = []
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Thinking):
+            self._thinking.append(event.text)
+        elif isinstance(event, Finish):
+            _put(json.dumps(record(event, "".join(self._thinking))) + "\n")
+
+
+def _put(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

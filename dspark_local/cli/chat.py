@@ -1,0 +1,42 @@
+"""`dspark-local chat [MODEL]`: the chat, or without a terminal one built-in prompt to its end."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dspark_local.cli.answer import write
+from dspark_local.cli.main import say
+from dspark_local.cli.options import Options, common
+from dspark_local.cli.progress import Progress
+from dspark_local.models.locations import find
+
+PROMPT = "What does textwrap.dedent do?"
+
+
+@click.command("chat")
+@click.argument("model", default="demo")
+@common
+def command(options: Options, model: str) -> int:
+    """Talk with MODEL, a registry name or a GGUF file, in the terminal.
+
+    Without a terminal it answers one built-in prompt and ends.
+    """
+    sampling = options.sampling
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):  # Textual draws on the last
+        say(f"no terminal, so one prompt: {PROMPT}")
+        with Progress() as progress:
+            runtime = options.open(model, progress)
+        with runtime:
+            generation = runtime.chat(options.messages(PROMPT), sampling, max_tokens=options.max_tokens)
+            return write(generation, seed=options.temperature > 0)
+
+    find(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
+    from dspark_local.tui import Settings, run  # noqa: PLC0415 - without a terminal Textual is never loaded
+
+    settings = Settings(
+        sampling=sampling, max_tokens=options.max_tokens, system=options.system, gamma=options.draft_max
+    )
+    run(lambda progress: options.open(model, progress), settings)
+    return 0
