@@ -1,0 +1,6 @@
+"""The chat in the terminal. The only package that imports Textual."""
+
+from dspark_local.tui.app import run
+from dspark_local.tui.settings import Opener, Settings
+
+__all__ = ["Opener", "Settings", "run"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dspark_local.cli.main import INTERRUPTED
@@ -12,6 +13,8 @@ from dspark_local.cli.report import line, record
 from dspark_local.events import Event, Finish, Text, Thinking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dspark_local.runtime import Generation
 
 READER_GONE = 141  # 128 + SIGPIPE, as shells have it
@@ -21,21 +24,33 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 def write(generation: Generation, *, as_json: bool = False, seed: bool = False) -> int:
     """Write a generation to its end, or to Ctrl-C; returns the exit code. `seed`: the statistics tell it."""
     page = _Json() if as_json else _Page(seed=seed)
-    code = 0
     try:
-        try:
+        with _interrupting(generation) as interrupted:
             for event in generation:
                 page.take(event)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-            generation.cancel()
-            for event in generation:  # what there is, and its statistics
-                page.take(event)
     except BrokenPipeError:
-        # Python flushes standard output once more at exit: let that go nowhere instead of into a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
-    return code
+    return INTERRUPTED if interrupted else 0
+
+
+@contextmanager
+def _interrupting(generation: Generation) -> Iterator[list[int]]:
+    """Let Ctrl-C cancel, so that no event is lost halfway, and a second one end the program; yields the signals."""
+    caught: list[int] = []
+
+    def cancel(number: int, _frame: object) -> None:
+        caught.append(number)
+        generation.cancel()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as behind nohup: so it stays
+        yield caught
+        return
+    signal.signal(signal.SIGINT, cancel)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Page:

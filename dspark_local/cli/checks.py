@@ -21,7 +21,7 @@ from dspark_local.loading import CRASHING_BUILD, default_threads
 from dspark_local.models.locations import Pair, find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 PACKAGES = ("dspark-local", "llama-cpp-python", "numpy", "textual")
 REINSTALL = "reinstall with `make setup`"
@@ -86,7 +86,7 @@ def features(system_info: str) -> str:
     return " ".join(name.strip() for name, value in pairs if value.strip() not in ("", "0")) or "no special features"
 
 
-def _spinning(openmp: bool, environment: os._Environ[str]) -> Finding:  # noqa: FBT001 - a private helper's fact
+def _spinning(openmp: bool, environment: Mapping[str, str]) -> Finding:  # noqa: FBT001 - a private helper's fact
     if not openmp:
         return Finding(Level.OK, "threads", f"{default_threads()}, ggml's own pool")
     spins = environment.get("GOMP_SPINCOUNT", "default")

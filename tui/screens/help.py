@@ -1,0 +1,58 @@
+"""The keys, read from the bindings that are in force, so that it cannot be out of date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textual.app import ComposeResult
+    from textual.binding import ActiveBinding, BindingType
+
+ABOUT = (
+    "The drafter proposes tokens, the target checks them in one go: the text is the target's own. Accepted length "
+    "counts the tokens that a round yields, the target's own token included."
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """A card over the chat; any of its keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,f1,q,ctrl+c,enter", "dismiss", "Close")]
+    DEFAULT_CSS = """
+    HelpScreen {
+        align: center middle;
+        #card {
+            width: 64; max-width: 90%; height: auto; max-height: 90%; padding: 0 2;
+            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
+        }
+        #about { color: $text-muted; margin-top: 1; }
+    }
+    """
+
+    def __init__(self, bindings: Iterable[ActiveBinding]) -> None:
+        super().__init__()
+        self._in_force = [b for b in bindings if b.binding.description and not b.binding.system]
+
+    def compose(self) -> ComposeResult:
+        """One line a binding."""
+        with VerticalScroll(id="card") as card:
+            card.border_title = "keys"
+            yield Static(self._keys(), id="keys")
+            yield Static(ABOUT, id="about")
+
+    def _keys(self) -> Content:
+        rows: dict[str, list[str]] = {}
+        for active in self._in_force:
+            rows.setdefault(active.binding.description, []).append(self.app.get_key_display(active.binding))
+        lines = [(", ".join(dict.fromkeys(keys)), what) for what, keys in rows.items()]
+        width = max((len(keys) for keys, _ in lines), default=0)
+        return Content("\n").join(
+            Content.assemble((f"{keys:<{width}}", "bold $primary"), f"  {what}") for keys, what in lines
+        )

@@ -1,0 +1,25 @@
+"""What a chat starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dspark_local.runtime import Runtime
+from dspark_local.types import SamplingParams
+
+Opener = Callable[[Callable[[str, float], None]], Runtime]
+"""Loads a pair; tells the callable that it is given (stage, share from 0 to 1); raises DSparkError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How every answer of a chat is drawn, and the system message that it begins with.
+
+    `gamma` is the number of tokens that a round drafts at most: the panel keeps room for as many bars.
+    """
+
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    max_tokens: int | None = None
+    system: str | None = None
+    gamma: int = 3

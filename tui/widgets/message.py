@@ -1,0 +1,114 @@
+"""One turn of the conversation: what the user said, what the model answers, or what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.containers import Vertical
+from textual.widgets import Collapsible, Markdown, Static
+
+from dspark_local.tui.wording import count, failure, summary
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+    from textual.widgets.markdown import MarkdownStream
+
+    from dspark_local.events import Finish
+
+MOST_SHOWN = 4000  # characters of what a user pasted; the model gets all of it
+
+
+class UserMessage(Static):
+    """The user's words as they are, never markup."""
+
+    DEFAULT_CSS = """
+    UserMessage {
+        width: 1fr; height: auto; margin: 1 0 0 0; padding: 0 1;
+        border-left: outer $primary; background: $boost; color: $foreground;
+    }
+    """
+
+    def __init__(self, text: str) -> None:
+        hidden = len(text) - MOST_SHOWN
+        shown = f"{text[:MOST_SHOWN]}\n… and {count(hidden, 'character')} more" if hidden > 0 else text
+        super().__init__(shown, markup=False)
+
+
+class Answer(Vertical):
+    """The model's answer, growing."""
+
+    DEFAULT_CSS = """
+    Answer {
+        width: 1fr; height: auto; margin: 1 0 0 0;
+        Markdown { padding: 0 1; margin: 0; background: transparent; }
+        Collapsible {
+            display: none; border: none; padding: 0 0 0 1; background: transparent;
+            CollapsibleTitle { padding: 0; color: $text-muted; background: transparent; }
+            Contents { padding: 0 0 0 2; }
+        }
+        #thought { color: $text-muted; text-style: dim; }
+        #summary { color: $text-muted; padding: 0 1; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._markdown = Markdown()
+        self._thought = Static(markup=False, id="thought")
+        self._thinking = Collapsible(self._thought, title="thinking")
+        self._summary = Static("reading the prompt …", markup=False, id="summary")
+        self._stream: MarkdownStream | None = None
+        self._thoughts = ""
+        self.text = ""
+
+    def compose(self) -> ComposeResult:
+        """Thoughts, answer, figures."""
+        yield self._thinking
+        yield self._markdown
+        yield self._summary
+
+    async def write(self, text: str, thinking: str) -> None:
+        """Append what came."""
+        if thinking:
+            self._thoughts += thinking
+            self._thinking.display = True
+            self._thinking.title = f"thinking · {count(len(self._thoughts.split()), 'word')}"
+            self._thought.update(self._thoughts.strip())
+        if text:
+            self.text += text
+            self._stream = self._stream or Markdown.get_stream(self._markdown)
+            await self._stream.write(text)
+        if self._summary.display and (text or thinking):
+            self._summary.display = False
+
+    async def finish(self, finish: Finish) -> None:
+        """Nothing more comes; say how it went."""
+        await self.close()
+        self._summary.update(summary(finish.stats, finish.reason))
+        self._summary.display = True
+
+    async def break_off(self) -> None:
+        """It failed; keep what there is."""
+        await self.close()
+        self._summary.update("broken off" if self.text else "")
+        self._summary.display = bool(self.text)
+
+    async def close(self) -> None:
+        """Show what the stream still holds."""
+        if self._stream:
+            await self._stream.stop()
+            self._stream = None
+
+
+class ErrorMessage(Static):
+    """What went wrong, and the way on."""
+
+    DEFAULT_CSS = """
+    ErrorMessage {
+        width: 1fr; height: auto; margin: 1 0 0 0; padding: 0 1;
+        border-left: outer $error; background: $error-muted; color: $text-error;
+    }
+    """
+
+    def __init__(self, error: Exception, way_on: str) -> None:
+        super().__init__(f"{failure(error)}\n{way_on}", markup=False)

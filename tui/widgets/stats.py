@@ -1,0 +1,122 @@
+"""The panel at the side: what speculation does, while it does it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from textual.containers import VerticalScroll
+from textual.widgets import Digits, Label, Sparkline
+
+from dspark_local.tui.widgets.bars import Bars
+from dspark_local.tui.widgets.facts import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textual.app import ComposeResult
+
+    from dspark_local.runtime import Info
+    from dspark_local.types import Round, Stats
+
+RECENT = 54  # points in the sparkline: two a column
+SMOOTH = 4  # rounds in a point: a single round yields 1 token or γ + 1
+EMPTY = "–"
+
+
+class StatsPanel(VerticalScroll, can_focus=False):
+    """Figures of the answer that is being written, or of the last one."""
+
+    DEFAULT_CSS = """
+    StatsPanel {
+        width: 32; padding: 1 2 0 2; border-left: tall $panel; scrollbar-size-vertical: 1;
+        .title { width: 1fr; color: $text-muted; text-style: bold; }
+        .note { width: 1fr; color: $text-muted; text-style: dim; margin-bottom: 1; }
+        #accepted-length { width: 1fr; color: $primary; }
+        Bars { margin-bottom: 1; }
+        #speed { width: 1fr; height: 1; color: $primary; text-style: bold; }
+        Sparkline { height: 2; margin-bottom: 1; }
+        Sparkline > .sparkline--min-color { color: $primary 40%; }
+        Sparkline > .sparkline--max-color { color: $primary; }
+        #round { margin-bottom: 1; }
+        &.-plain Bars { display: none; }
+    }
+    """
+
+    def __init__(self, info: Info, *, gamma: int) -> None:
+        super().__init__()
+        self._info = info
+        self.set_class(not info.block_size, "-plain")  # no drafter, no bars
+        self._gamma = min(gamma, info.block_size)
+        self._latest: deque[Round] = deque(maxlen=SMOOTH)
+        self._speeds: deque[float] = deque(maxlen=RECENT)
+
+    def compose(self) -> ComposeResult:
+        """The most telling figure first: a low terminal shows the top."""
+        yield Label("ACCEPTED LENGTH", classes="title")
+        yield Digits(EMPTY, id="accepted-length")
+        yield Label("tokens/round, own included", classes="note")
+        if self._info.block_size:
+            yield Label("ACCEPTED BY POSITION", classes="title")
+        yield Bars()
+        yield Label("TOKENS PER SECOND", classes="title")
+        yield Label(EMPTY, id="speed")
+        yield Sparkline([], summary_function=_mean)
+        yield Facts(id="round")
+        yield Facts(id="pair")
+
+    def on_mount(self) -> None:
+        """Empty figures."""
+        self.clear()
+
+    def clear(self) -> None:
+        """A new chat: nothing is known yet."""
+        self.begin()
+        self.show(None, ())
+
+    def begin(self) -> None:
+        """A new answer: the sparkline starts again."""
+        self._latest.clear()
+        self._speeds.clear()
+
+    def show(self, stats: Stats | None, rounds: Sequence[Round]) -> None:
+        """Figures so far, and the rounds since the last call."""
+        for record in rounds:
+            self._latest.append(record)
+            seconds = sum(r.times.total - r.times.prefill for r in self._latest)
+            self._speeds.append(sum(len(r.tokens) for r in self._latest) / seconds if seconds > 0 else 0.0)
+        self._gamma = max([self._gamma, *(r.drafted for r in rounds)])
+        known = stats if stats and stats.rounds else None
+        with self.app.batch_update():
+            self.query_one("#accepted-length", Digits).update(f"{known.accepted_length:.2f}" if known else EMPTY)
+            self.query_one(Bars).show(known.accepted_per_position if known else (), self._gamma)
+            speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
+            self.query_one("#speed", Label).update(speed, layout=False)
+            self.query_one(Sparkline).data = list(self._speeds)
+            self.query_one("#round", Facts).show(self._round(known))
+            self.query_one("#pair", Facts).show(self._pair(stats))
+
+    @staticmethod
+    def _round(stats: Stats | None) -> dict[str, str]:
+        if stats is None:
+            return dict.fromkeys(("width", "drafted", "accepted"), EMPTY)
+        share = f" · {100 * stats.draft_n_accepted / stats.draft_n:.0f}%" if stats.draft_n else ""
+        return {
+            "width": f"{stats.mean_width:.1f}",
+            "drafted": f"{stats.draft_n:,}",
+            "accepted": f"{stats.draft_n_accepted:,}{share}",
+        }
+
+    def _pair(self, stats: Stats | None) -> dict[str, str]:
+        used = stats.prompt_n + stats.predicted_n if stats else 0
+        return {
+            "model": self._info.model,
+            "drafter": self._info.drafter,
+            "drafts γ": f"{self._gamma} of {self._info.block_size}" if self._info.block_size else EMPTY,
+            "context": f"{used:,} of {self._info.n_ctx:,}",
+            "seed": str(stats.seed) if stats else EMPTY,
+        }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
