@@ -91,9 +91,9 @@ class Attention(nn.Module):
         """Attend from `x` to the given keys and values: where `mask` is true, or causally if it is None."""
         q = self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.shape.head_dim)))
         q = rotate(q, cos, sin).transpose(1, 2)
-        groups = self.shape.num_attention_heads // self.shape.num_key_value_heads
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+        )
         attended: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
         return attended
 

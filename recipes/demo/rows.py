@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from questions import SYSTEM
-from small_talk import Turn
 from tokenizer import END_OF_TEXT, IM_END, IM_START
 from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from small_talk import Turn
     from tokenizers import Tokenizer
 
 STEP = 32

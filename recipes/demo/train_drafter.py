@@ -1,7 +1,8 @@
-"""Train the drafter against the quantised target: `python train_drafter.py [--out build] [--steps N] [--answers N]`.
+"""Train the drafter against the quantised target: `python train_drafter.py [--out build] [--steps N]`.
 
 Losses, weights and decay are DeepSpec's: 0.1·CE + 0.9·L1 + 1.0·BCE(confidence, 1 − TV), slot k weighted exp(−k/4), the
-Markov chain teacher-forced. The text is mostly the target's own, half of it greedy and half sampled.
+Markov chain teacher-forced. The text is mostly the target's own, two thirds of it greedy and one third sampled.
+`--resume` goes on from the saved weights with new text.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from blocks import cut_blocks, draft_hidden, pick_anchors
-from export import read_target, write_drafter
+from export import read_drafter, read_target, write_drafter
 from generate import generate
 from losses import DraftLoss
 from model import Drafter, DraftShape, Target
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 3072
 ANCHORS = 24
 ALPHA_CE, ALPHA_L1, ALPHA_CONFIDENCE, DECAY = 0.1, 0.9, 1.0, 4.0
-GENERATION_BATCH = 128
+GENERATION_BATCH, LIMIT = 128, 200
 
 
 def loss_of(drafter: Drafter, target: Target, ids: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,10 +61,10 @@ def loss_of(drafter: Drafter, target: Target, ids: Tensor, learn: Tensor) -> tup
     return distribution + ALPHA_CONFIDENCE * confidence, rates / counts.clamp(min=1)
 
 
-def own_text(target: Target, tokenizer: Tokenizer, material: Material, count: int) -> list[Row]:
-    """`count` training questions answered by the target: half greedily, half at temperature 1."""
-    rng = random.Random(7)
-    questions = [turns[0].question for turns in material.conversations(1000)][:count]
+def own_text(target: Target, tokenizer: Tokenizer, material: Material, count: int, seed: int) -> list[Row]:
+    """`count` training questions answered by the target: two thirds greedily, one third at temperature 1."""
+    rng = random.Random(seed)
+    questions = [turns[0].question for turns in material.conversations(1000 + seed)][:count]
     prompts = sorted((prompt_ids(tokenizer, question) for question in questions), key=len)
     groups = [prompts[i : i + GENERATION_BATCH] for i in range(0, len(prompts), GENERATION_BATCH)]
     rng.shuffle(groups)
@@ -72,9 +73,10 @@ def own_text(target: Target, tokenizer: Tokenizer, material: Material, count: in
     for index, group in enumerate(groups):
         rows += [
             Row(answer.prompt + answer.ids, [False] * len(answer.prompt) + [True] * len(answer.ids))
-            for answer in generate(target, group, temperature=float(index % 2))
+            for answer in generate(target, group, temperature=float(index % 3 == 2), limit=LIMIT)
             if answer.ended and answer.repeated < 0.1
         ]
+        print(f"answered {GENERATION_BATCH * (index + 1)} of {count}", flush=True)
     took = time.perf_counter() - began
     print(f"{len(rows)} answers of {count}, {sum(sum(r.learn) for r in rows)} tokens, {took:.0f} s", flush=True)
     return [row for row in rows if sum(row.learn) > 8]
@@ -94,6 +96,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of training; generation comes before")
     parser.add_argument("--answers", type=int, default=6000)
+    parser.add_argument("--rate", type=float, default=1.0, help="both learning rates times this")
+    parser.add_argument("--resume", type=int, metavar="SEED", help="go on from the saved weights with this text")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -102,12 +106,12 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(options.out / "target" / "tokenizer.json"))
     target = read_target(options.out / "target").requires_grad_(False)
     quantise_target(target)
-    target.bfloat16()
     material = Material.collect()
-    own = own_text(target, tokenizer, material, options.answers)
+    own = own_text(target, tokenizer, material, options.answers, options.resume or 0)
+    target.bfloat16()
 
-    drafter = Drafter(target.shape, DraftShape()).bfloat16()
-    optimiser = MasteredOptimiser(drafter, matrix_rate=0.02, other_rate=3e-3)
+    drafter = (Drafter(target.shape, DraftShape()) if options.resume is None else read_drafter(folder)).bfloat16()
+    optimiser = MasteredOptimiser(drafter, matrix_rate=0.02 * options.rate, other_rate=3e-3 * options.rate)
     data = endless(own, tokenizer, material)
     began, recent, rates = time.perf_counter(), list[float](), list[Tensor]()
     for step in range(options.steps):
