@@ -1,0 +1,248 @@
+"""The `auto` policy: γ before drafting and widths after it, for the most tokens per second in the long run.
+
+With λ what a second is worth in tokens, a round is worth its tokens − λ·its seconds; survival tells the tokens, the
+cost table the seconds. The drafts of all requests form one pool, sorted by survival and scanned over every batch width:
+the curve is a staircase, so stopping at the first loss, as the paper's Algorithm 1 must, would miss what lies behind.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dspark_local.scheduling.calibration import Calibration
+from dspark_local.scheduling.policy import Plan, Request, Why
+from dspark_local.scheduling.survival import evidence, prior, updated, weight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dspark_local.scheduling.cost import CostTable
+    from dspark_local.scheduling.curve import Seconds
+    from dspark_local.types import Round
+
+_MEMORY = 0.98  # of the running rate at each round: some 50 rounds
+_START = 3.0  # rounds of plain decoding that the rate starts from
+_SOON, _LATE = 8, 64  # rounds parked before a probe: the first, and at most
+_HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
+_LEARNERS = 4  # blocks of a round that calibration learns from
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What is believed of a slot's next block, and for how many rounds it has not drafted."""
+
+    belief: list[float]
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The best plan that drafts: who would, how much better than plain (tokens), and predicted tokens per second."""
+
+    gamma: int
+    slots: tuple[int, ...]
+    gain: float
+    rate: float
+    plain: float
+
+
+@dataclass(slots=True)
+class Auto:
+    """Drafts where it pays, parks where it does not, and looks again from time to time.
+
+    `cost` must cover as many slots as requests come at once, and γ; both it and `calibration` learn from every round.
+    `fixed_rows` is the rows of every decode in fixed-width mode, whose cost no admission changes.
+    """
+
+    cost: CostTable
+    gamma: int = 7
+    calibration: Calibration | None = None
+    fixed_rows: int | None = None
+    _slots: dict[int, _Slot] = field(default_factory=dict)
+    _tokens: float = _START
+    _plain: float = _START  # tokens that plain decoding would have made in the same time
+    _waited: int = 0
+    _patience: int = _SOON
+    _requests: Sequence[Request] = ()
+    _plan: Plan = field(default_factory=Plan)
+    _survival: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.calibration is None:
+            self.calibration = Calibration(self.gamma)
+
+    def plan(self, requests: Sequence[Request]) -> Plan:
+        """Who drafts in this round, and how much."""
+        self._requests = requests
+        self._survival = []
+        for r in requests:
+            self._slots.setdefault(r.slot, _Slot(prior(self.gamma)))
+        self._plan = self._choose(requests) if any(r.limit for r in requests) else Plan(why=Why.LIMIT)
+        return self._plan
+
+    def admit(self, confidences: Sequence[Sequence[float]], drafted: Sequence[int]) -> list[int]:
+        """ℓ for each sequence that drafts. Raises BackendError for a confidence that is not a number."""
+        if not drafted or not max(drafted):
+            return [0] * len(drafted)
+        known = {r.slot: r for r in self._requests}
+        drafting = [known[slot] for slot in self._plan.slots]
+        self._survival = survival = self._believed(drafting, confidences, drafted)
+        pool = [(share, i) for i, (a, r) in enumerate(zip(survival, drafting, strict=True)) for share in a[: r.limit]]
+        pool.sort(key=lambda draft: draft[0], reverse=True)  # stable: of equals the earlier position first
+        n, price = len(self._requests), self._price()
+        decode = self._decode(n, n + len(pool)).tolist()
+        host = self.cost.host.seconds[n - 1 + sum(drafted) :].tolist()
+        tokens = accumulate((share for share, _ in pool), initial=0.0)
+        worth = [t - price * (d + h) for t, d, h in zip(tokens, decode, host, strict=False)]
+        admitted = [0] * len(drafted)
+        for _, i in pool[: worth.index(max(worth))]:
+            admitted[i] += 1
+        return admitted
+
+    def observe(self, rounds: Sequence[Round]) -> None:
+        """Learn what the round cost and what was accepted."""
+        requests, plan = self._requests, self._plan
+        if len(requests) != len(rounds) or not rounds:
+            return  # a round that was not planned here
+        self._requests = ()
+        self._learn_costs(requests, rounds)
+        drafting = [(q, r) for q, r in zip(requests, rounds, strict=True) if q.slot in plan.slots]
+        for (request, record), survival in zip(drafting, self._survival, strict=False):
+            self._learn(request, record, survival[: record.drafted])
+        self._calibrate([(q, r) for q, r in drafting if r.confidences and r.admitted])
+        for r in requests:
+            slot = self._slots[r.slot]
+            slot.silent = 0 if r.slot in plan.slots else slot.silent + 1
+
+    # Planning
+
+    def _choose(self, requests: Sequence[Request]) -> Plan:
+        best = self._best(requests)
+        if self._plan.why is Why.PROBE:
+            found = any(slot in best.slots for slot in self._plan.slots) and best.gain > 0
+            self._patience = _SOON if found else min(_LATE, 2 * self._patience)
+        if best.gain <= 0:
+            self._waited += 1
+            probed = self._probe(requests)
+            if probed is None:
+                return Plan(0, (), Why.PARK, best.rate, best.plain)
+            self._waited = 0
+            return Plan(min(best.gamma, probed.limit), (probed.slot,), Why.PROBE, best.rate, best.plain)
+        self._waited = 0
+        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].silent > _LATE)}
+        slots = tuple(r.slot for r in requests if r.slot in best.slots or r.slot in again)
+        return Plan(best.gamma, slots, Why.DRAFT, best.rate, best.plain)
+
+    def _best(self, requests: Sequence[Request]) -> _Best:
+        """The best γ and who would be verified at it, of every γ and every batch width."""
+        n, most = len(requests), min(self.gamma, max(r.limit for r in requests))
+        pool = [
+            (share, k, r.slot)
+            for r in requests
+            for k, share in enumerate(self._slots[r.slot].belief[: min(most, r.limit)])
+        ]
+        pool.sort(key=lambda draft: draft[0], reverse=True)  # stable: of equals the earlier position first
+        price = self._price()
+        decode = (price * self._decode(n + 1, n + len(pool), hopeful=True)).tolist()
+        host = (price * self.cost.host.seconds).tolist()
+        draft = (price * self.cost.draft.hopeful).tolist()
+        drafting = sum(r.limit > 0 for r in requests)
+        catch_up = price * self._catch_up(requests)
+        plain = price * float(self._decode(n, n)[0]) + host[n - 1]
+        gain, at, count = -math.inf, 0, 0
+        for gamma in range(1, most + 1):
+            drafted = drafting * gamma
+            tokens = accumulate([share for share, k, _ in pool if k < gamma])
+            worth = [t - d - h for t, d, h in zip(tokens, decode, host[n + drafted :], strict=False)]
+            top = max(worth)
+            if top - draft[drafted - 1] > gain:
+                gain, at, count = top - draft[drafted - 1], gamma, worth.index(top) + 1
+        gain += plain - catch_up
+        winners = [(share, slot) for share, k, slot in pool if k < at][:count]
+        made = sum(share for share, _ in winners)
+        rate = price * (n + made) / (made - gain + plain)
+        return _Best(at, tuple(slot for _, slot in winners), gain, rate, price * n / plain)
+
+    def _probe(self, requests: Sequence[Request]) -> Request | None:
+        """Who should look whether drafting pays again, if it is time: a new text, or who was silent longest."""
+        new = [r for r in requests if r.limit and r.rounds == 0]
+        if not new and self._waited <= self._patience:
+            return None
+        able = new or [r for r in requests if r.limit]
+        probing = max(able, key=lambda r: self._slots[r.slot].silent)
+        return probing if self._hope(requests, probing) else None
+
+    def _hope(self, requests: Sequence[Request], probing: Request) -> bool:
+        """Whether a text that drafts well would pay in that slot, the others decoding plainly."""
+        n, most = len(requests), min(self.gamma, probing.limit)
+        drafts = np.arange(1, most + 1)
+        decode = self._decode(n, n + most, hopeful=True)
+        seconds = decode[1:] - decode[0] + self.cost.draft.hopeful[:most] + self._catch_up([probing])
+        return bool(((_HOPE**drafts).cumsum() > self._price() * seconds).any())
+
+    # Costs
+
+    def _price(self) -> float:
+        """λ: tokens that a second is worth. The running rate, in plain decodes so that it keeps pace with the table."""
+        n = len(self._requests)
+        plain = float(self._decode(n, n)[0] + self.cost.host.seconds[n - 1])
+        return max(1.0, self._tokens / self._plain) * n / plain
+
+    def _decode(self, least: int, most: int, *, hopeful: bool = False) -> Seconds:
+        """Seconds of a target decode of least … most rows."""
+        curve = self.cost.at(sum(r.depth for r in self._requests))
+        if self.fixed_rows is not None:
+            return np.full(most - least + 1, curve(self.fixed_rows))
+        assert most <= curve.seconds.size, "the cost table is too small for so many requests"
+        return (curve.hopeful if hopeful else curve.seconds)[least - 1 : most]
+
+    def _catch_up(self, requests: Sequence[Request]) -> float:
+        """Seconds of injecting what a drafting round leaves behind.
+
+        A longer backlog is due once, whenever drafting resumes, and is no reason to put that off.
+        """
+        return self.cost.inject(sum(min(r.pending, self.gamma + 1) for r in requests))
+
+    # Learning
+
+    def _believed(
+        self, drafting: Sequence[Request], confidences: Sequence[Sequence[float]], drafted: Sequence[int]
+    ) -> list[list[float]]:
+        """Survival of each drafted block: by confidence, or as predicted where the drafter has none."""
+        assert self.calibration is not None
+        return [
+            self.calibration.survival(known[:n], r.temperature) if known else self._slots[r.slot].belief[:n]
+            for r, known, n in zip(drafting, confidences, drafted, strict=True)
+        ]
+
+    def _learn_costs(self, requests: Sequence[Request], rounds: Sequence[Round]) -> None:
+        times, n = rounds[0].times, len(rounds)
+        rows = self.fixed_rows or sum(r.width for r in rounds)
+        drafted = sum(r.drafted for r in rounds)
+        pending = sum(q.pending for q, r in zip(requests, rounds, strict=True) if r.drafted)
+        depth = sum(q.depth for q in requests)
+        self.cost.learn(times, rows=rows, drafted=drafted, pending=pending, depth=depth)
+        # by the table, not by the clock: one slow round says nothing of what rounds are worth
+        usual = min(pending, n * (self.gamma + 1))
+        seconds = self.cost.seconds(rows=rows, drafted=drafted, pending=usual, depth=depth)
+        plain = self.cost.seconds(rows=self.fixed_rows or n, depth=depth)
+        self._tokens = _MEMORY * self._tokens + sum(len(r.tokens) for r in rounds) / n
+        self._plain = _MEMORY * self._plain + seconds / plain
+
+    def _learn(self, request: Request, record: Round, survival: list[float]) -> None:
+        if not survival:
+            return
+        slot = self._slots[request.slot]
+        said = survival if record.confidences else slot.belief[: len(survival)]
+        seen = evidence(survival, record.admitted, record.accepted)
+        slot.belief = updated(slot.belief, said, seen, weight(request.rounds, slot.silent))
+
+    def _calibrate(self, verified: list[tuple[Request, Round]]) -> None:
+        assert self.calibration is not None
+        for request, record in verified[:_LEARNERS]:
+            self.calibration.observe(record.confidences, record.admitted, record.accepted, request.temperature)
