@@ -68,11 +68,14 @@ def test_sampled_chains_are_rebased_exactly(tmp_path: Path, own_heads: bool) -> 
 
 @dataclass
 class Drafted:
-    """Of `n` drafted tokens: the reference's own, and others that its logits tell apart by less than f16 can."""
+    """Of `n` drafted tokens: the reference's own, and others that its logits tell apart by less than they err."""
 
     n: int = 0
     same: int = 0
     ties: int = 0
+
+    def __add__(self, other: Drafted) -> Drafted:
+        return Drafted(self.n + other.n, self.same + other.same, self.ties + other.ties)
 
 
 def compare(target: Path, draft: Path, tokens: list[int], *, gamma: int, tolerance: float) -> Drafted:
@@ -84,15 +87,17 @@ def compare(target: Path, draft: Path, tokens: list[int], *, gamma: int, toleran
         inputs, logits = reference.forward(tokens)
         layers = files.spec.target_layers if files.spec else ()
         features = np.concatenate([inputs[layer] for layer in layers], axis=1)
+        tapped = np.empty_like(features)  # the drafter's reference starts from these: the target's rounding is its own
         draft_reference = DraftReference(files.draft, reference)
         for start in range(len(tokens)):
             (rows,) = model.decode([Span(0, start, tokens[start : start + 1])])
             assert rows.hidden is not None
-            close(rows.hidden[0], features[start], tolerance)
+            tapped[start] = rows.hidden[0]
+            close(tapped[start], features[start], tolerance)
             close(rows.logits[0], logits[start], tolerance)
             if start:
                 (block,) = drafter.draft([Block(0, start, tokens[start])], gamma)
-                expected, biased, confidences = draft_reference.draft(features[:start], tokens[start], gamma)
+                expected, biased, confidences = draft_reference.draft(tapped[:start], tokens[start], gamma)
                 picked = block.logits.argmax(-1)
                 agree = next((k for k in range(gamma) if picked[k] != expected[k]), gamma)
                 upto = min(gamma, agree + 1)  # behind a difference the two chains have different inputs
