@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,6 @@ from dspark_local.models.locations import find
 from tests.real.pairs import as_f16
 from tests.real.prompts import PROMPTS, QUESTIONS
 from tests.real.test_reference import Drafted, compare
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
