@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -76,31 +77,24 @@ def load(
         threads=n_threads,
         unified=fixed_width is None,
     )
+    def weights(path: Path, stage: str) -> Model:
+        return Model(path, gpu_layers=gpu_layers, extra_buffers=extra_buffers, progress=partial(report, stage))
+
     with ExitStack() as undo:
-        weights = Model(
-            files.target.path,
-            gpu_layers=gpu_layers,
-            extra_buffers=extra_buffers,
-            progress=lambda share: report("loading the target", share),
-        )
-        undo.callback(weights.close)
-        target = LlamaTarget(weights, shape, layers=files.spec.target_layers if files.spec else ())
+        target_model = weights(files.target.path, "loading the target")
+        undo.callback(target_model.close)
+        target = LlamaTarget(target_model, shape, layers=files.spec.target_layers if files.spec else ())
         undo.callback(target.close)
         proposes: Drafter = NoDrafter()
         if files.draft and files.spec:
-            draft_weights = Model(
-                files.draft.path,
-                gpu_layers=gpu_layers,
-                extra_buffers=extra_buffers,
-                progress=lambda share: report("loading the drafter", share),
-            )
-            undo.callback(draft_weights.close)
+            draft_model = weights(files.draft.path, "loading the drafter")
+            undo.callback(draft_model.close)
             head = MarkovHead(files.draft) if files.spec.has_markov else None
-            proposes = DSpark(LlamaDraft(draft_weights, target, files.spec, shape), head)
+            proposes = DSpark(LlamaDraft(draft_model, target, files.spec, shape), head)
         undo.pop_all()
     gamma = min(gamma, proposes.block_size)
-    engine = Engine(target, proposes, Fixed(gamma), is_end=weights.is_end, fixed_width=fixed_width)
-    return Runtime(engine, weights, model=pair.name)
+    engine = Engine(target, proposes, Fixed(gamma), is_end=target_model.is_end, fixed_width=fixed_width)
+    return Runtime(engine, target_model, model=pair.name)
 
 
 def default_threads() -> int:
