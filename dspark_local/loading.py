@@ -60,6 +60,9 @@ def load(
     pair = find(model, drafter)
     report("checking", 0.0)
     files = inspect_files(pair.target, pair.drafter)
+    if files.draft and files.spec and not files.spec.has_markov:
+        raise ModelFormatError(f"{files.draft.path.name} is a plain DFlash drafter; only DSpark ones are supported yet")
+    gamma = min(gamma, files.spec.n_drafts) if files.spec else 0
     n_ctx = fit.context(files.target, ctx_size)
     fit.check([f for f in (files.target, files.draft) if f], n_ctx=n_ctx, n_slots=slots)
     n_threads = threads or default_threads()
@@ -77,6 +80,7 @@ def load(
         threads=n_threads,
         unified=fixed_width is None,
     )
+
     def weights(path: Path, stage: str) -> Model:
         return Model(path, gpu_layers=gpu_layers, extra_buffers=extra_buffers, progress=partial(report, stage))
 
@@ -89,10 +93,8 @@ def load(
         if files.draft and files.spec:
             draft_model = weights(files.draft.path, "loading the drafter")
             undo.callback(draft_model.close)
-            head = MarkovHead(files.draft) if files.spec.has_markov else None
-            proposes = DSpark(LlamaDraft(draft_model, target, files.spec, shape), head)
+            proposes = DSpark(LlamaDraft(draft_model, target, files.spec, shape), MarkovHead(files.draft))
         undo.pop_all()
-    gamma = min(gamma, proposes.block_size)
     engine = Engine(target, proposes, Fixed(gamma), is_end=target_model.is_end, fixed_width=fixed_width)
     return Runtime(engine, target_model, model=pair.name)
 

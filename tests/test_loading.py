@@ -36,6 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.draft().with_keys(dflash__target_layers=Array(tiny.I32, [0, 7])).write(folder / "deep.gguf")
     tiny.draft().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "tokens.gguf")
     tiny.draft().with_keys(dflash__embedding_length=(U32, 32)).write(folder / "broken.gguf")
+    plain = {name: None for name in tiny.draft().tensors if name.startswith(("markov", "conf"))}
+    tiny.draft().with_keys(dflash__has_confidence_head=(tiny.BOOL, False)).with_tensors(plain).write(
+        folder / "plain.gguf"
+    )
     return folder
 
 
@@ -57,6 +61,11 @@ WRONG: dict[str, tuple[dict[str, Any], type[DSparkError], str]] = {
     "another width": ({"model": "t.gguf", "drafter": "broken.gguf"}, errors.ModelError, "broken.gguf"),
     "a context too small": ({"model": "t.gguf", "ctx_size": 8}, errors.UsageError, "ctx-size 64"),
     "no memory": ({"model": "t.gguf", "ctx_size": 2_000_000_000}, errors.OutOfMemoryError, "lower --ctx-size"),
+    "a plain DFlash drafter": (
+        {"model": "t.gguf", "drafter": "plain.gguf"},
+        errors.ModelFormatError,
+        "plain DFlash drafter",
+    ),
     "no drafts": ({"model": "t.gguf", "gamma": 0}, errors.UsageError, "--no-draft"),
     "silly width": ({"model": "t.gguf", "fixed_width": 99}, errors.UsageError, "between 1 and 16"),
     "silly slots": ({"model": "t.gguf", "slots": 0}, errors.UsageError, "between 1 and 64"),
@@ -101,6 +110,15 @@ def test_several_runtimes_live_side_by_side(folder: Path) -> None:
     ):
         answers = [r.generate("the thing", max_tokens=10) for r in (one, other, one, other)]
         assert len({a.result().tokens for a in answers}) == 1
+
+
+def test_no_more_is_drafted_than_a_block_holds(folder: Path) -> None:
+    """A draft-max beyond the trained block is cut to it."""
+    with dspark_local.load(
+        folder / "t.gguf", drafter=folder / "d.gguf", gamma=1000, ctx_size=256, threads=1
+    ) as runtime:
+        stats = runtime.generate("the", max_tokens=40).result().stats
+    assert len(stats.accepted_per_position) == runtime.info.block_size == tiny.BLOCK
 
 
 def test_a_prompt_longer_than_the_context_is_refused(folder: Path) -> None:
