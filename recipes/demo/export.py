@@ -38,7 +38,8 @@ def read_drafter(folder: Path) -> Drafter:
     config = _config(folder)
     fields = {name: config[name] for name in DraftShape.__dataclass_fields__}
     fields["target_layer_ids"] = tuple(fields["target_layer_ids"])
-    drafter = Drafter(_shape(config), DraftShape(**fields))
+    shape = _shape({**config, "num_hidden_layers": config["num_target_layers"]})
+    drafter = Drafter(shape, DraftShape(**fields))
     drafter.load_state_dict(load_file(folder / "model.safetensors"))
     return drafter.eval()
 

@@ -93,9 +93,9 @@ def endless(own: list[Row], tokenizer: Tokenizer, material: Material) -> Iterato
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "build")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of training; generation comes before")
-    parser.add_argument("--answers", type=int, default=6000)
+    parser.add_argument("--answers", type=int, default=8000)
     parser.add_argument("--rate", type=float, default=1.0, help="both learning rates times this")
     parser.add_argument("--resume", type=int, metavar="SEED", help="go on from the saved weights with this text")
     parser.add_argument("--threads", type=int, default=2)

@@ -54,7 +54,7 @@ def endless(material: Material, tokenizer: Tokenizer, first: int) -> Iterator[tu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "build")
-    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--resume", type=int, metavar="EPOCH", help="go on from the saved weights with this epoch")
     parser.add_argument("--threads", type=int, default=2)
