@@ -16,7 +16,7 @@ from dspark_local.tui import Settings
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
 
-QUESTIONS = ("What does textwrap.dedent do?", "How do I use itertools.chain?")
+QUESTIONS = ("How do I read a file?", "What does random.choice do?")
 OUTPUT = Path(__file__).with_name("screenshot.svg")
 POLL = 0.05  # seconds
 

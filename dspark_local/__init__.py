@@ -3,7 +3,7 @@
 import dspark_local
 
 with dspark_local.load("demo") as runtime:
-    for event in runtime.chat([{"role": "user", "content": "What does textwrap.dedent do?"}]):
+    for event in runtime.chat([{"role": "user", "content": "What does random.choice do?"}]):
         if isinstance(event, dspark_local.Text):
             print(event.text, end="", flush=True)
 """

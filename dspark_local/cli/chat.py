@@ -12,7 +12,7 @@ from dspark_local.cli.options import Options, common
 from dspark_local.cli.progress import Progress
 from dspark_local.models.locations import find
 
-PROMPT = "What does textwrap.dedent do?"
+PROMPT = "What does random.choice do?"
 
 
 @click.command("chat")
