@@ -13,7 +13,8 @@ from collections import deque
 from dspark_local.errors import BackendError
 
 # A desktop is never idle: by default OpenMP's threads spin so long between two parallel loops that one busy
-# neighbour doubles the time of a token; 1000 costs nothing on an idle machine (benchmarks/spin.py).
+# neighbour doubles the time of a token. 1000 costs nothing on an idle machine and helps on some busy ones
+# (benchmarks/RESULTS.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 try:
