@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: chat test test-slow check bench demo setup clean
+.PHONY: chat test test-slow check bench setup clean
 
 chat: setup
 	@$(BIN)/dspark-local chat demo

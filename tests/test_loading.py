@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dspark_local
-from dspark_local import DSparkError, errors
+from dspark_local import DSparkError, errors, loading
+from dspark_local.backend.probe import Verdict
 from dspark_local.models.locations import beside, find
 from dspark_local.models.registry import rows
 from tests.formats import tiny
@@ -99,6 +101,28 @@ def test_every_row_of_the_registry_is_there() -> None:
     """Each name resolves to files of this installation."""
     for name in rows():
         assert find(name).target.is_file()
+
+
+def test_a_build_that_crashes_is_spared_its_fastest_kernels(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where repacked weights kill the child, the model runs without them, and one warning says what that costs."""
+
+    def probe(*_files: object, use_extra_bufts: bool = True, **_options: object) -> Verdict:
+        return Verdict(ok=not use_extra_bufts, detail="died", died=use_extra_bufts)
+
+    monkeypatch.setattr(loading, "probe_once", probe)
+    monkeypatch.setattr(logging.getLogger("dspark_local"), "propagate", True)
+    with dspark_local.load(folder / "t.gguf", ctx_size=128, threads=1) as runtime:
+        assert runtime.generate("the", max_tokens=3).result().stats.rounds > 0
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [loading.CRASHING_BUILD]
+
+
+def test_a_file_that_kills_the_child_either_way_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, and this process never loads it."""
+    monkeypatch.setattr(loading, "probe_once", lambda *_, **__: Verdict(ok=False, detail="it died of it", died=True))
+    with pytest.raises(errors.ModelFormatError, match="died of it"):
+        dspark_local.load(folder / "t.gguf")
 
 
 def test_several_runtimes_live_side_by_side(folder: Path) -> None:

@@ -1,1 +1,0 @@
-"""Measuring a pair on this machine."""
