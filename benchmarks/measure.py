@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+from dspark_local.scheduling.policy import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dspark_local import RoundTimes, Runtime, SamplingParams
-    from dspark_local.scheduling.policy import Fixed
 
 NGRAM = 8
 
@@ -49,9 +50,7 @@ class Run:
 
 def answer(runtime: Runtime, prompt: str, sampling: SamplingParams, *, gamma: int, max_tokens: int) -> Run:
     """Answer one question with γ drafts a round; γ 0 is for a runtime without a drafter."""
-    if gamma:
-        # one pair serves every γ: a fixed policy asks for its number before each round
-        cast("Fixed", runtime._engine.policy).gamma = gamma  # noqa: SLF001 - no public knob, and none needed elsewhere
+    runtime.policy = Fixed(gamma)
     generation = runtime.chat([{"role": "user", "content": prompt}], sampling, max_tokens=max_tokens)
     began = time.perf_counter()
     finish = generation.result()

@@ -67,7 +67,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One shape's pair, loaded twice: without its drafter and with it."""
+    """One shape's pair in two contexts: without its drafter and with it."""
 
     plain: Runtime
     drafted: Runtime
@@ -143,8 +143,8 @@ def bench(size: Size, options: argparse.Namespace, prompts: list[str]) -> str:
     assert pair.drafter is not None
     print(f"loading {pair.name}", file=sys.stderr)
     with (
-        load(pair.target, drafter="none", threads=options.threads) as plain,
-        load(pair.target, drafter=pair.drafter, gamma=max(gammas), threads=options.threads) as drafted,
+        load(pair.target, drafter=pair.drafter, policy="plain", threads=options.threads) as drafted,
+        drafted.plain() as plain,
     ):
         gammas = [gamma for gamma in gammas if gamma <= drafted.info.block_size]
         both = Bench(plain, drafted, n)

@@ -66,7 +66,7 @@ def _records(
     return [
         Round(
             tokens=(0,) * (min(widths.get(r.slot, 0), right) + 1),
-            drafted=plan.gamma if r.slot in widths else 0,
+            draft=(0,) * plan.gamma if r.slot in widths else (),
             admitted=widths.get(r.slot, 0),
             accepted=min(widths.get(r.slot, 0), right),
             confidences=tuple(said[: plan.gamma]) if r.slot in widths else (),

@@ -25,7 +25,7 @@ from dspark_local.errors import (
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
 from dspark_local.loading import load
 from dspark_local.runtime import Generation, Info, Runtime
-from dspark_local.types import FinishReason, Round, RoundTimes, SamplingParams, Stats
+from dspark_local.types import FinishReason, Round, RoundTimes, SamplingParams, Stats, Why
 
 __all__ = [
     "BackendError",
@@ -53,5 +53,6 @@ __all__ = [
     "Text",
     "Thinking",
     "UsageError",
+    "Why",
     "load",
 ]

@@ -105,7 +105,7 @@ class Engine:
         features = [self._keep(s, tokens, r) for s, tokens, r in zip(ready, committed, rows, strict=True)]
         self.drafter.observe([f for f in features if f is not None])
 
-        return self._record(ready, proposals, drafts, committed, clock.stop())
+        return self._record(ready, plan, proposals, drafts, committed, clock.stop())
 
     def finish(self, sequence: Sequence, reason: FinishReason, *, keep: int | None = None) -> None:
         """End a sequence; both caches keep what its first `keep` tokens (all, if None) are worth."""
@@ -225,6 +225,7 @@ class Engine:
     def _record(
         self,
         ready: list[Sequence],
+        plan: Plan,
         proposals: dict[int, Proposal],
         drafts: dict[int, tuple[int, ...]],
         committed: list[list[int]],
@@ -236,12 +237,15 @@ class Engine:
             accepted = next((k for k, (a, b) in enumerate(zip(tokens, admitted, strict=False)) if a != b), None)
             record = Round(
                 tokens=tuple(tokens),
-                drafted=len(proposal.tokens) if proposal else 0,
+                draft=proposal.tokens if proposal else (),
                 admitted=len(admitted),
                 accepted=min(len(tokens), len(admitted)) if accepted is None else accepted,
                 confidences=proposal.confidences if proposal else (),
                 width=self._width or 1 + len(admitted),
                 times=times,
+                why=plan.why,
+                rate=plan.rate,
+                plain=plan.plain,
             )
             sequence.stats.add(record)
             records.append((sequence, record))

@@ -6,11 +6,16 @@ import logging
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import psutil
 
+from dspark_local.backend import identity
+from dspark_local.backend.base import Shape
 from dspark_local.backend.probe_cache import probe_once
+from dspark_local.backend.timing import Timing
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
@@ -19,14 +24,18 @@ from dspark_local.formats.inspection import inspect_files
 from dspark_local.models import fit
 from dspark_local.models.locations import find
 from dspark_local.runtime import Runtime
+from dspark_local.scheduling.knowledge import Knowledge
+from dspark_local.scheduling.measure import measure
+from dspark_local.scheduling.policies import check_name, named, reckons
 from dspark_local.scheduling.policy import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from dspark_local.backend.base import Target
     from dspark_local.drafters.base import Drafter
     from dspark_local.formats.inspection import Inspection
+    from dspark_local.scheduling.policy import Policy
 
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
 MAX_SLOTS = 64
@@ -41,7 +50,7 @@ def load(
     model: str | Path,
     *,
     drafter: str | Path = "auto",
-    gamma: int = 3,
+    policy: str = "auto",
     fixed_width: int | None = None,
     ctx_size: int | None = None,
     slots: int = 1,
@@ -51,52 +60,79 @@ def load(
 ) -> Runtime:
     """Load a target and its drafter, ready to answer.
 
-    `model` is a registry name or a GGUF path; `drafter` is auto, none or a path; `gamma` tokens are drafted each
-    round; `fixed_width` W makes the text depend on seed and target alone; `slots` conversations run at once;
-    `progress` hears (stage, share from 0 to 1). Raises UsageError, ModelError, OutOfMemoryError.
+    `model` is a registry name or a GGUF path; `drafter` is auto, none or a path; `policy` says how many tokens a round
+    drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text depend on seed and
+    target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
+
+    The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds.
+    Raises UsageError, ModelError, OutOfMemoryError.
     """
-    _check(gamma=gamma, fixed_width=fixed_width, slots=slots, threads=threads)
+    _check(fixed_width=fixed_width, slots=slots, threads=threads)
+    check_name(policy)
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter)
     report("checking", 0.0)
     files = inspect_files(pair.target, pair.drafter)
     if files.draft and files.spec and not files.spec.has_markov:
         raise ModelFormatError(f"{files.draft.path.name} is a plain DFlash drafter; only DSpark ones are supported yet")
-    gamma = min(gamma, files.spec.n_drafts) if files.spec else 0
+    gamma = files.spec.n_drafts if files.spec else 0
     n_ctx = fit.context(files.target, ctx_size)
     fit.check([f for f in (files.target, files.draft) if f], n_ctx=n_ctx, n_slots=slots)
-    n_threads = threads or default_threads()
     extra_buffers = _try_out(files, gpu_layers)
-
-    # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
-    from dspark_local.backend.heads import MarkovHead  # noqa: PLC0415
-    from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape  # noqa: PLC0415
-    from dspark_local.backend.model import Model  # noqa: PLC0415
-
     shape = Shape(
         n_ctx=n_ctx,
         n_slots=slots,
         width=fixed_width or 1 + gamma,
-        threads=n_threads,
+        threads=threads or default_threads(),
         unified=fixed_width is None,
     )
 
+    # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
+    from dspark_local.backend.heads import MarkovHead  # noqa: PLC0415
+    from dspark_local.backend.llama import LlamaDraft, LlamaTarget  # noqa: PLC0415
+    from dspark_local.backend.model import Model  # noqa: PLC0415
+
     def weights(path: Path, stage: str) -> Model:
         return Model(path, gpu_layers=gpu_layers, extra_buffers=extra_buffers, progress=partial(report, stage))
+
+    def runtime(target: Target, drafter: Drafter, policy: Policy, **options: Any) -> Runtime:  # noqa: ANN401 - Runtime's
+        engine = Engine(target, drafter, policy, is_end=target_model.is_end, fixed_width=fixed_width)
+        return Runtime(engine, target_model, model=pair.name, **options)
+
+    def plain() -> Runtime:
+        with ExitStack() as undo:
+            shared = target_model.share()
+            undo.callback(shared.close)
+            beside = LlamaTarget(shared, shape)
+            undo.pop_all()
+        return runtime(beside, NoDrafter(), Fixed(0))
 
     with ExitStack() as undo:
         target_model = weights(files.target.path, "loading the target")
         undo.callback(target_model.close)
         target = LlamaTarget(target_model, shape, layers=files.spec.target_layers if files.spec else ())
         undo.callback(target.close)
-        proposes: Drafter = NoDrafter()
-        if files.draft and files.spec:
-            draft_model = weights(files.draft.path, "loading the drafter")
-            undo.callback(draft_model.close)
-            proposes = DSpark(LlamaDraft(draft_model, target, files.spec, shape), MarkovHead(files.draft))
+        if not (files.draft and files.spec):
+            undo.pop_all()
+            return runtime(target, NoDrafter(), Fixed(0), plain=plain)
+        draft_model = weights(files.draft.path, "loading the drafter")
+        undo.callback(draft_model.close)
+        draft = LlamaDraft(draft_model, target, files.spec, shape)
+        undo.callback(draft.close)
+        known = _knowledge(files, shape, gamma, options=(gpu_layers, extra_buffers))
+        if not known.measured and reckons(policy):
+            timing = Timing(target, draft, width=shape.width, padded=fixed_width is not None)
+            measure(known.costs, timing, gamma=gamma, slots=slots, progress=partial(report, "measuring this machine"))
+        chosen = named(
+            policy,
+            known.costs,
+            gamma=gamma,
+            calibration=known.calibration,
+            fixed_rows=fixed_width and fixed_width * slots,
+        )
+        proposes = DSpark(draft, MarkovHead(files.draft))
         undo.pop_all()
-    engine = Engine(target, proposes, Fixed(gamma), is_end=target_model.is_end, fixed_width=fixed_width)
-    return Runtime(engine, target_model, model=pair.name)
+    return runtime(target, proposes, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
 
 
 def default_threads() -> int:
@@ -105,9 +141,7 @@ def default_threads() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def _check(*, gamma: int, fixed_width: int | None, slots: int, threads: int | None) -> None:
-    if gamma < 1:
-        raise UsageError(f"draft-max must be 1 or more, not {gamma}; use --no-draft for plain decoding")
+def _check(*, fixed_width: int | None, slots: int, threads: int | None) -> None:
     if fixed_width is not None and not 1 <= fixed_width <= 16:  # noqa: PLR2004 - no block is longer
         raise UsageError(f"a fixed width lies between 1 and 16, not {fixed_width}")
     if not 1 <= slots <= MAX_SLOTS:
@@ -131,3 +165,18 @@ def _try_out(files: Inspection, gpu_layers: int) -> bool:
     if not verdict.ok:
         raise ModelFormatError(f"llama.cpp cannot run {files.target.path.name}: {verdict.detail}")
     return True
+
+
+def _knowledge(files: Inspection, shape: Shape, gamma: int, *, options: tuple[object, ...]) -> Knowledge:
+    """What earlier runs learned of these files on this machine, under everything that the seconds depend on."""
+    assert files.draft
+    pair = identity.files([files.target.path, files.draft.path])
+    fixed_width = None if shape.unified else shape.width
+    facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, os.environ.get("GOMP_SPINCOUNT"))
+    return Knowledge.recall(
+        Path(platformdirs.user_cache_dir("dspark-local")),
+        costs_of=identity.digest(*facts, identity.machine()),
+        pair=identity.digest(pair),
+        slots=shape.n_slots,
+        gamma=gamma,
+    )

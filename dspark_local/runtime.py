@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Vocab
     from dspark_local.engine import Engine
+    from dspark_local.scheduling.policy import Policy
     from dspark_local.sequence import Sequence
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +45,16 @@ class Info:
 class Runtime:
     """A loaded pair. Thread-safe; also a context manager. `dspark_local.load` makes one."""
 
-    def __init__(self, engine: Engine, vocab: Vocab, *, model: str = "") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        vocab: Vocab,
+        *,
+        model: str = "",
+        plain: Callable[[], Runtime] | None = None,
+        at_rest: Callable[[], None] | None = None,
+    ) -> None:
+        """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do."""
         self.vocab = vocab
         self.info = Info(
             model=model,
@@ -54,6 +64,8 @@ class Runtime:
             block_size=engine.drafter.block_size,
         )
         self._engine = engine
+        self._plain = plain
+        self._at_rest = at_rest or (lambda: None)
         self._inbox: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
@@ -85,6 +97,24 @@ class Runtime:
         """Continue a text, or tokens, as they are. Raises as `chat` does."""
         tokens = self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
         return self._start(tokens, sampling, max_tokens, stop, draft=draft, reasoning=None)
+
+    def plain(self) -> Runtime:
+        """A second runtime over the same weights that decodes plainly, in a context of its own: to compare with.
+
+        Close it too. Raises OutOfMemoryError, and UsageError where there is none.
+        """
+        if self._plain is None or self._closed.is_set():
+            raise UsageError("this runtime has no plain one beside it")
+        return self._plain()
+
+    @property
+    def policy(self) -> Policy:
+        """How many tokens a round drafts and verifies. Set another one while nothing runs."""
+        return self._engine.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._engine.policy = policy
 
     def close(self) -> None:
         """Cancel what runs, and free the models; twice is fine."""
@@ -137,7 +167,9 @@ class Runtime:
         end: DSparkError = ClosedError("the runtime was closed while it answered")
         try:
             while not self._closed.is_set():
-                self._receive(waiting, idle=not running and not waiting)
+                if idle := not running and not waiting:
+                    self._at_rest()
+                self._receive(waiting, idle=idle)
                 self._admit(waiting, running)
                 self._round(running)
         except Exception as error:
@@ -148,6 +180,7 @@ class Runtime:
             self._receive(waiting, idle=False)
             for request in [*running.values(), *waiting]:
                 request.fail(end)
+            self._at_rest()
             self._engine.close()
 
     def _receive(self, waiting: deque[Generation], *, idle: bool) -> None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Floats
     from dspark_local.drafters.base import Drafter
+    from dspark_local.scheduling.policy import Policy
 
+FIXED = Fixed(3)
 CUE = b"assistant: "  # how ScriptedVocab's template ends
 
 
@@ -34,7 +36,7 @@ def scripted_runtime(
     *,
     wrong: Callable[[int], bool] = lambda length: length % 5 == 0,
     drafter: bool = True,
-    gamma: int = 3,
+    policy: Policy = FIXED,
     seconds: float = 0.0,
     slots: int = 1,
     n_ctx: int = 4096,
@@ -54,7 +56,7 @@ def scripted_runtime(
     if drafter:
         errs = erring(says, vocab.n_vocab, wrong)
         proposes = DSpark(ScriptedDraft(errs, vocab.n_vocab, n_slots=slots, seconds=seconds / 4))
-    engine = Engine(target, proposes, Fixed(gamma), is_end=vocab.is_end)
+    engine = Engine(target, proposes, policy, is_end=vocab.is_end)
     return Runtime(engine, vocab, model="scripted")
 
 

@@ -77,22 +77,42 @@ class RoundTimes:
         )
 
 
+class Why(StrEnum):
+    """Why a round drafted as it did."""
+
+    DRAFT = "draft"  # it pays
+    PROBE = "probe"  # parked, and looking whether it would pay again
+    PARK = "park"  # plain decoding is faster now
+    LIMIT = "limit"  # nobody could use a draft
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """What one round did for one sequence.
 
-    `tokens` are the committed ones, the target's own last; `drafted` how many the drafter proposed, `admitted`
+    `tokens` are the committed ones, the target's own last; `draft` those that the drafter proposed, `admitted`
     how many of them were verified, `accepted` how many of those were committed; `confidences` one c_k per
     drafted token [P §3.2.1]; `width` the verify width; `times` those of the whole round, all sequences.
+
+    `why` it drafted, or did not; `rate` and `plain` are the tokens per second, over all sequences, that the policy
+    expected of drafting and of plain decoding, 0 where it expects nothing.
     """
 
     tokens: tuple[int, ...]
-    drafted: int = 0
+    draft: tuple[int, ...] = ()
     admitted: int = 0
     accepted: int = 0
     confidences: tuple[float, ...] = ()
     width: int = 1
     times: RoundTimes = field(default_factory=RoundTimes)
+    why: Why = Why.DRAFT
+    rate: float = 0.0
+    plain: float = 0.0
+
+    @property
+    def drafted(self) -> int:
+        """How many tokens the drafter proposed."""
+        return len(self.draft)
 
 
 @dataclass(slots=True)

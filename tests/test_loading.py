@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dspark_local
-from dspark_local import DSparkError, errors, loading
+from dspark_local import DSparkError, Why, errors, loading
 from dspark_local.backend.probe import Verdict
 from dspark_local.models.locations import beside, find
 from dspark_local.models.registry import rows
@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[DSparkError], str]] = {
         errors.ModelFormatError,
         "plain DFlash drafter",
     ),
-    "no drafts": ({"model": "t.gguf", "gamma": 0}, errors.UsageError, "--no-draft"),
+    "no such policy": ({"model": "t.gguf", "policy": "always"}, errors.UsageError, "no policy is called 'always'"),
     "silly width": ({"model": "t.gguf", "fixed_width": 99}, errors.UsageError, "between 1 and 16"),
     "silly slots": ({"model": "t.gguf", "slots": 0}, errors.UsageError, "between 1 and 64"),
     "silly threads": ({"model": "t.gguf", "threads": 0}, errors.UsageError, "threads"),
@@ -135,12 +135,51 @@ def test_several_runtimes_live_side_by_side(folder: Path) -> None:
 
 
 def test_no_more_is_drafted_than_a_block_holds(folder: Path) -> None:
-    """A draft-max beyond the trained block is cut to it."""
-    with dspark_local.load(
-        folder / "t.gguf", drafter=folder / "d.gguf", gamma=1000, ctx_size=256, threads=1
-    ) as runtime:
+    """A fixed length beyond the trained block is refused, with the longest that is not."""
+    pair = {"drafter": folder / "d.gguf", "ctx_size": 256, "threads": 1}
+    with pytest.raises(errors.UsageError, match=f"fixed:{tiny.BLOCK} is the most"):
+        dspark_local.load(folder / "t.gguf", policy="fixed:1000", **pair)
+    with dspark_local.load(folder / "t.gguf", policy=f"fixed:{tiny.BLOCK}", **pair) as runtime:
         stats = runtime.generate("the", max_tokens=40).result().stats
     assert len(stats.accepted_per_position) == runtime.info.block_size == tiny.BLOCK
+
+
+def test_a_machine_is_measured_once(folder: Path) -> None:
+    """The first load with a policy that reckons with costs times decodes; the next finds what it learned."""
+
+    def stages(policy: str) -> set[str]:
+        heard = set()
+        options: dict[str, Any] = {"drafter": folder / "d.gguf", "ctx_size": 192, "threads": 1, "policy": policy}
+        dspark_local.load(folder / "t.gguf", progress=lambda stage, _: heard.add(stage), **options).close()
+        return heard
+
+    timed = ["measuring this machine" in stages(policy) for policy in ("fixed:2", "auto", "auto", "paper")]
+    assert timed == [False, True, False, False]
+
+
+def test_rounds_say_why(folder: Path) -> None:
+    """Each round of the auto policy names its reason, and what it expected of drafting and of plain decoding."""
+    with dspark_local.load(folder / "t.gguf", drafter=folder / "d.gguf", ctx_size=256, threads=1) as runtime:
+        events = list(runtime.generate("the", max_tokens=60))
+    rounds = [e.round for e in events if isinstance(e, dspark_local.RoundDone)]
+    assert all(r.rate > 0 and r.plain > 0 for r in rounds if r.why is not Why.LIMIT)
+    assert all((r.drafted > 0) == (r.why in (Why.DRAFT, Why.PROBE)) for r in rounds)
+
+
+@pytest.mark.parametrize("first", ["pair", "plain"])
+def test_a_plain_runtime_shares_the_weights(folder: Path, first: str) -> None:
+    """It says the same, drafts nothing, and each lives on when the other is closed."""
+    pair = dspark_local.load(folder / "t.gguf", drafter=folder / "d.gguf", ctx_size=256, threads=1, policy="fixed:3")
+    plain = pair.plain()
+    drafted, undrafted = (r.generate("the", max_tokens=30).result() for r in (pair, plain))
+    assert drafted.tokens == undrafted.tokens
+    assert drafted.stats.draft_n > 0 == undrafted.stats.draft_n
+    one, other = (pair, plain) if first == "pair" else (plain, pair)
+    one.close()
+    assert other.generate("the", max_tokens=30).result().tokens == drafted.tokens
+    other.close()
+    with pytest.raises(errors.UsageError, match="no plain one"):
+        pair.plain()
 
 
 def test_a_prompt_longer_than_the_context_is_refused(folder: Path) -> None:

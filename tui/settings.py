@@ -14,12 +14,8 @@ Opener = Callable[[Callable[[str, float], None]], Runtime]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How every answer of a chat is drawn, and the system message that it begins with.
-
-    `gamma` is the number of tokens that a round drafts at most: the panel keeps room for as many bars.
-    """
+    """How every answer of a chat is drawn, and the system message that it begins with."""
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
     max_tokens: int | None = None
     system: str | None = None
-    gamma: int = 3

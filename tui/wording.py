@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dspark_local.errors import DSparkError
-from dspark_local.types import FinishReason, Stats
+from dspark_local.types import FinishReason, Round, Stats, Why
 
 _ENDS = {
     FinishReason.STOP: "",
@@ -26,6 +26,19 @@ def summary(stats: Stats, reason: FinishReason) -> str:
     if stats.draft_n:
         parts.append(f"accepted length {stats.accepted_length:.2f}")
     return " · ".join(filter(None, [*parts, _ENDS[reason]]))
+
+
+def pace(record: Round) -> str:
+    """Why the last round drafted as it did, and what was expected of it."""
+    share = f"{record.rate / record.plain:.2f} ×" if record.plain else ""
+    if record.why is Why.PARK:
+        return f"parked: plain decoding is faster here ({share})"
+    if record.why is Why.PROBE:
+        return "parked, looking whether drafting pays again"
+    if record.why is Why.DRAFT and record.drafted:
+        expected = f", {share} plain expected" if share else ""
+        return f"drafted {record.drafted}, verified {record.admitted}{expected}"
+    return ""
 
 
 def count(n: int, noun: str) -> str:

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the two contexts share: positions per slot, slots, rows per slot in a round, threads.
+
+    `unified` puts all slots into one KV stream, which is faster; separate streams make a slot's rounding
+    independent of its neighbours (fixed-width mode).
+    """
+
+    n_ctx: int
+    n_slots: int = 1
+    width: int = 1
+    threads: int = 1
+    unified: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Consecutive tokens of one slot, the first at absolute position `start`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,26 +16,11 @@ from dspark_local.backend.taps import taps_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dspark_local.backend.base import Block, Features, Floats, Span
+    from dspark_local.backend.base import Block, Features, Floats, Shape, Span
     from dspark_local.backend.model import Model
     from dspark_local.formats.dflash import DraftSpec
 
 N_BATCH = 512  # a tap buffer takes n_batch · width · 4 B for every layer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What the two contexts share: positions per slot, slots, rows per slot in a round, threads.
-
-    `unified` puts all slots into one KV stream, which is faster; separate streams make a slot's rounding
-    independent of its neighbours (fixed-width mode).
-    """
-
-    n_ctx: int
-    n_slots: int = 1
-    width: int = 1
-    threads: int = 1
-    unified: bool = True
 
 
 class LlamaTarget:
@@ -105,8 +89,9 @@ class LlamaTarget:
 
     def close(self) -> None:
         """Free the context, then the weights."""
-        self.context.close()
-        self.context.model.close()
+        if self.context.pointer:  # others may use the weights, and each closes them once
+            self.context.close()
+            self.context.model.close()
 
 
 class LlamaDraft:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dspark_local.backend.library import api, forget_errors, last_error
 from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
@@ -47,6 +47,7 @@ class Model:
         self.pointer = api.llama_model_load_from_file(str(path).encode(), params)
         if not self.pointer:
             raise ModelFormatError(f"llama.cpp cannot load {path.name}: {last_error()}")
+        self._users = 1
         self._vocab = api.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = api.llama_vocab_n_tokens(self._vocab)
         self.n_embd: int = api.llama_model_n_embd(self.pointer)
@@ -96,9 +97,16 @@ class Model:
             n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
         return buffer.raw[:n]
 
+    def share(self) -> Self:
+        """The same weights for one more user, who closes them too."""
+        assert self.pointer
+        self._users += 1
+        return self
+
     def close(self) -> None:
-        """Free the weights; twice is fine."""
-        if self.pointer:
+        """Free the weights when the last user closes them; once more is fine."""
+        self._users -= 1
+        if self._users <= 0 and self.pointer:
             api.llama_model_free(self.pointer)
             self.pointer = None
 

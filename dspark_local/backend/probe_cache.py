@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import os
-import platform
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
+from dspark_local.backend import identity
 from dspark_local.backend.probe import Prober, Verdict
-from dspark_local.errors import ModelNotFoundError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _MOST = 500  # verdicts kept, the latest
 
@@ -40,7 +32,8 @@ def probe_once(
     Raises ModelNotFoundError, BackendError.
     """
     path = cache or Path(platformdirs.user_cache_dir("dspark-local")) / "probes.json"
-    key = _key([target, *([draft] if draft else [])], (use_extra_bufts, gpu_layers))
+    facts = identity.files([target, *([draft] if draft else [])])
+    key = identity.digest(facts, use_extra_bufts, gpu_layers, identity.machine())
     known = _load(path)
     if key in known:
         return known[key]
@@ -49,32 +42,6 @@ def probe_once(
     if verdict.ok or (verdict.died and "SIGKILL" not in verdict.detail):
         _save(path, dict([*_load(path).items(), (key, verdict)][-_MOST:]))
     return verdict
-
-
-def _key(files: Iterable[Path], options: tuple[object, ...]) -> str:
-    try:
-        facts = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    except OSError as error:
-        raise ModelNotFoundError(f"{error.filename}: no such file") from None
-    text = json.dumps([facts, options, _build(), _cpu()])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _build() -> list[object]:
-    """Version of llama-cpp-python, and when its libraries were built; without loading them."""
-    spec = importlib.util.find_spec("llama_cpp")
-    folders = spec.submodule_search_locations if spec else None
-    libraries = sorted(p for folder in folders or () for p in (Path(folder) / "lib").glob("*"))
-    version = importlib.metadata.version("llama_cpp_python") if folders else ""
-    return [version, [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in libraries]]
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
-        names = ("model name", "flags", "Features", "CPU part")
-        return "\n".join(line for line in first.splitlines() if line.startswith(names))
-    return f"{platform.machine()} {platform.processor()}"
 
 
 def _load(path: Path) -> dict[str, Verdict]:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dspark_local.backend.base import Block, Features, Span
-from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
+from dspark_local.backend.base import Block, Features, Shape, Span
+from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.model import Model
 from dspark_local.errors import DSparkError
 from dspark_local.formats.dflash import read_draft_spec

@@ -35,8 +35,6 @@ def command(options: Options, model: str) -> int:
     find(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
     from dspark_local.tui import Settings, run  # noqa: PLC0415 - without a terminal Textual is never loaded
 
-    settings = Settings(
-        sampling=sampling, max_tokens=options.max_tokens, system=options.system, gamma=options.draft_max
-    )
+    settings = Settings(sampling=sampling, max_tokens=options.max_tokens, system=options.system)
     run(lambda progress: options.open(model, progress), settings)
     return 0

@@ -25,7 +25,7 @@ class Options:
 
     drafter: str = "auto"
     no_draft: bool = False
-    draft_max: int = 3
+    policy: str = "auto"
     fixed_width: bool = False
     seed: int | None = None
     temperature: float = 0.0
@@ -64,7 +64,7 @@ class Options:
         return load(
             model,
             drafter=self.chosen_drafter,
-            gamma=self.draft_max,
+            policy=self.policy,
             fixed_width=FIXED_WIDTH if self.fixed_width else None,
             ctx_size=self.ctx_size,
             threads=self.threads,
@@ -76,7 +76,13 @@ class Options:
 _OPTIONS = (
     click.option("--drafter", metavar="auto|none|PATH", default="auto", help="Drafter; auto finds the target's own."),
     click.option("--no-draft", is_flag=True, help="Decode plainly, without a drafter."),
-    click.option("--draft-max", metavar="N", type=int, default=3, show_default=True, help="Tokens drafted per round."),
+    click.option(
+        "--policy",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="How many tokens a round drafts: auto, plain, fixed:N, threshold:P or paper.",
+    ),
     click.option(
         "--fixed-width",
         is_flag=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -11,17 +11,32 @@ if TYPE_CHECKING:
     from dspark_local.scheduling.cost import CostTable
     from dspark_local.scheduling.curve import Curve
 
-    Timed = Callable[[int], float]  # runs a batch of so many rows; returns its seconds
+    Run = Callable[[int], float]
+
+
+class Timed(Protocol):
+    """Runs a batch of so many rows, and says what seconds it took."""
+
+    def decode(self, rows: int) -> float:
+        """A target decode."""
+        ...
+
+    def draft(self, rows: int) -> float:
+        """A draft."""
+        ...
+
+    def inject(self, rows: int) -> float:
+        """An injection."""
+        ...
+
 
 _ROUNDS = 3  # passes over the row counts, of which medians count: apart in time, so that one disturbance hits one
 
 
 def measure(
     table: CostTable,
+    timed: Timed,
     *,
-    decode: Timed,
-    draft: Timed,
-    inject: Timed,
     gamma: int,
     slots: int = 1,
     seconds: float = 5.0,
@@ -29,12 +44,12 @@ def measure(
     progress: Callable[[float], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Time the parts and settle the table on the medians.
+    """Time the parts by `timed`, and settle the table on the medians.
 
     Every row count is timed in turn, in order of what it tells, three times if `seconds` last or `decodes` do. What
     was not reached stays as the curve carries it. `progress` hears a share from 0 to 1.
     """
-    jobs = list(_jobs(table, decode=decode, draft=draft, inject=inject, gamma=gamma, slots=slots))
+    jobs = list(_jobs(table, timed, gamma=gamma, slots=slots))
     times: list[list[float]] = [[] for _ in jobs]
     began, whole = clock(), _ROUNDS * len(jobs)
     for done in range(whole):
@@ -57,11 +72,9 @@ def _middle(times: list[float]) -> float:
     return sorted(times)[(len(times) - 1) // 2]
 
 
-def _jobs(
-    table: CostTable, *, decode: Timed, draft: Timed, inject: Timed, gamma: int, slots: int
-) -> Iterator[tuple[Curve, int, Timed]]:
+def _jobs(table: CostTable, timed: Timed, *, gamma: int, slots: int) -> Iterator[tuple[Curve, int, Run]]:
     """A plain token first; then γ = 3 and the whole block; then what lies between; then more sequences."""
-    target = table.at(0)
+    target, decode, draft, inject = table.at(0), timed.decode, timed.draft, timed.inject
     yield target, 1, decode
     yield table.inject, 1, inject
     for g in sorted(range(1, gamma + 1), key=lambda g: (g not in {3, gamma}, g)):

@@ -120,24 +120,44 @@ class Oracle:
         """Nothing to learn."""
 
 
-def named(name: str, cost: CostTable, *, gamma: int, calibration: Calibration | None = None) -> Policy:
+def named(
+    name: str,
+    cost: CostTable,
+    *,
+    gamma: int,
+    calibration: Calibration | None = None,
+    fixed_rows: int | None = None,
+) -> Policy:
     """The policy called `plain`, `fixed:N`, `threshold:P`, `paper` or `auto`; the last two learn into `cost`.
 
-    Raises UsageError for any other name, N outside 0…γ or P outside 0…1.
+    `fixed_rows` as Auto has it. Raises as `check_name` does, and UsageError for N above γ.
     """
-    kind, _, value = name.partition(":")
-    if not value and kind in {"plain", "paper", "auto"}:
-        if kind == "plain":
-            return Fixed(0)
-        return (Auto if kind == "auto" else Paper)(cost, gamma, calibration)
-    if kind == "fixed" and value.isdecimal() and int(value) <= gamma:
-        return Fixed(int(value))
-    if kind == "threshold" and 0 <= _number(value) <= 1:
-        return Threshold(_number(value), gamma)
-    raise UsageError(
-        f"no policy is called {name!r}; give auto, paper, plain, fixed:N with N up to {gamma}, "
-        "or threshold:P with P from 0 to 1"
-    )
+    kind, value = check_name(name)
+    if kind == "auto":
+        return Auto(cost, gamma, calibration, fixed_rows)
+    if kind == "paper":
+        return Paper(cost, gamma, calibration)
+    if kind == "threshold":
+        return Threshold(value, gamma)
+    if value > gamma:
+        raise UsageError(f"{name} drafts more than a whole block of this drafter: fixed:{gamma} is the most")
+    return Fixed(int(value))
+
+
+def check_name(name: str) -> tuple[str, float]:
+    """Kind and value of a policy's name. Raises UsageError for one that there is not, P outside 0…1 or N below 0."""
+    kind, _, text = name.partition(":")
+    value = _number(text)
+    if kind in {"auto", "paper", "plain"} and not text:
+        return kind, 0
+    if (kind == "fixed" and text.isdecimal()) or (kind == "threshold" and 0 <= value <= 1):
+        return kind, value
+    raise UsageError(f"no policy is called {name!r}; give auto, paper, plain, fixed:N, or threshold:P with P up to 1")
+
+
+def reckons(name: str) -> bool:
+    """Whether the policy of that name looks at costs."""
+    return name in {"auto", "paper"}
 
 
 def _number(value: str) -> float:

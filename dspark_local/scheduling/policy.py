@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from dspark_local.types import Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,15 +28,6 @@ class Request:
     rounds: int = 0
     pending: int = 0
     temperature: float = 0.0
-
-
-class Why(StrEnum):
-    """Why a plan is what it is."""
-
-    DRAFT = "draft"  # it pays
-    PROBE = "probe"  # parked, and looking whether it would pay again
-    PARK = "park"  # plain decoding is faster now
-    LIMIT = "limit"  # nobody could use a draft
 
 
 @dataclass(frozen=True, slots=True)

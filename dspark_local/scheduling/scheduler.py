@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dspark_local.scheduling.calibration import Calibration
-from dspark_local.scheduling.policy import Plan, Request, Why
+from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.scheduling.survival import evidence, prior, updated, weight
+from dspark_local.types import Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

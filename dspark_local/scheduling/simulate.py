@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dspark_local.scheduling.policy import Plan, Request, Why
-from dspark_local.types import Round, RoundTimes
+from dspark_local.scheduling.policy import Plan, Request
+from dspark_local.types import Round, RoundTimes, Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -83,7 +83,7 @@ class _Running:
         self.pending = tokens if gamma else self.pending + tokens
         return Round(
             tokens=(0,) * tokens,
-            drafted=gamma,
+            draft=(0,) * gamma,
             admitted=admitted,
             accepted=accepted,
             confidences=tuple(known[:gamma].tolist()),

@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     turns = Material.collect().held_out_turns(options.prompts)
     with load(
-        options.target, drafter=options.drafter, gamma=options.gamma, ctx_size=2048, threads=options.threads
+        options.target, drafter=options.drafter, policy=f"fixed:{options.gamma}", ctx_size=2048, threads=options.threads
     ) as runtime:
         for temperature in (0.0, 0.7, 1.0):
             rounds = tokens = kept = ended = 0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dspark_local.backend.base import Block, Features, Span
-from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
+from dspark_local.backend.base import Block, Features, Shape, Span
+from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.model import Model
 from dspark_local.formats.inspection import inspect_files
 from dspark_local.formats.model import Soundness

@@ -25,7 +25,7 @@ WRONG = [
     (["run", "demo", "Hi", "--top-p", "0"], "top-p must be"),
     (["run", "demo", "Hi", "--min-p", "2"], "min-p must be"),
     (["run", "demo", "Hi", "--max-tokens", "0"], "--max-tokens"),
-    (["run", "demo", "Hi", "--draft-max", "0"], "draft-max must be"),
+    (["run", "demo", "Hi", "--policy", "fixed:-1"], "no policy is called"),
     (["run", "demo", "Hi", "--threads", "0"], "threads must be"),
     (["run", "demo", "Hi", "--ctx-size", "1"], "context"),
     (["run", "demo", "Hi", "--no-draft", "--drafter", "d.gguf"], "contradict"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
+from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.model import Model
 from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.inspection import Inspection, inspect_files
@@ -16,6 +16,8 @@ from dspark_local.formats.inspection import Inspection, inspect_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from dspark_local.backend.base import Shape
 
 
 @contextmanager

@@ -21,10 +21,12 @@ N = 48  # tokens of an answer
 
 
 @cache
-def answers(*, drafter: str, temperature: float, fixed_width: int | None, slots: int = 1) -> list[Finish]:
+def answers(
+    *, drafter: str, temperature: float, fixed_width: int | None, slots: int = 1, policy: str = "fixed:3"
+) -> list[Finish]:
     """An answer to each prompt, each with a seed of its own."""
     with dspark_local.load(
-        "demo", drafter=drafter, fixed_width=fixed_width, slots=slots, ctx_size=512, threads=1
+        "demo", drafter=drafter, policy=policy, fixed_width=fixed_width, slots=slots, ctx_size=512, threads=1
     ) as runtime:
         running = [
             runtime.chat(
@@ -45,6 +47,13 @@ def test_fixed_width_text_is_the_undrafted_text(temperature: float) -> None:
     assert len(PROMPTS) * 3 >= 300
     drafted = texts(drafter="auto", temperature=temperature, fixed_width=4)
     assert drafted == texts(drafter="none", temperature=temperature, fixed_width=4)
+
+
+@pytest.mark.parametrize("policy", ["auto", "paper", "threshold:0.5"])
+def test_no_policy_changes_the_text(policy: str) -> None:
+    """Whatever is drafted, admitted or parked, as this machine's timings have it."""
+    chosen = texts(drafter="auto", temperature=0.7, fixed_width=4, policy=policy)
+    assert chosen == texts(drafter="none", temperature=0.7, fixed_width=4)
 
 
 @pytest.mark.parametrize("slots", [2, 4, 8])

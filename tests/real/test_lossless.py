@@ -35,6 +35,7 @@ def texts(
     with dspark_local.load(
         pair[0],
         drafter=pair[1] if drafter else "none",
+        policy="fixed:3",
         fixed_width=fixed_width,
         slots=slots,
         ctx_size=256,

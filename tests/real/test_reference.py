@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.base import Block, Features, Shape, Span
 from dspark_local.backend.heads import MarkovHead
-from dspark_local.backend.llama import Shape
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.sampling.rule import Sampler
 from dspark_local.sequence import Sequence

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable  # noqa: TC003 - a dataclass reads the annotation
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path  # noqa: TC003 - pytest reads the annotation
 
@@ -17,6 +19,15 @@ from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.curve import Curve
 from dspark_local.scheduling.measure import measure
 from dspark_local.types import RoundTimes
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds by rows, as a Timed has them."""
+
+    decode: Callable[[int], float]
+    draft: Callable[[int], float]
+    inject: Callable[[int], float]
 
 
 @settings(max_examples=50, deadline=None)
@@ -173,7 +184,7 @@ def test_measuring_settles_the_table_on_medians() -> None:
 
     shares: list[float] = []
     table = CostTable.guess(0.7)
-    measure(table, decode=decode, draft=lambda n: 0.3 + 0.1 * n, inject=lambda _: 0.04, gamma=7, progress=shares.append)
+    measure(table, Timings(decode, lambda n: 0.3 + 0.1 * n, lambda _: 0.04), gamma=7, progress=shares.append)
     assert table.at(0).seconds == pytest.approx(truth, rel=0.1)
     assert table.draft(7) == pytest.approx(1.0, rel=0.1)
     assert shares == sorted(shares)
@@ -191,6 +202,6 @@ def test_measuring_stops_when_both_limits_are_reached() -> None:
         calls.append(rows)
         return 1.0
 
-    measure(CostTable.guess(0.7), decode=slow, draft=slow, inject=slow, gamma=7, clock=lambda: now)
+    measure(CostTable.guess(0.7), Timings(slow, slow, slow), gamma=7, clock=lambda: now)
     assert len(calls) == 20
     assert calls[:4] == [1, 1, 4, 3]

@@ -15,10 +15,10 @@ from dspark_local.errors import BackendError, UsageError
 from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.curve import Curve
 from dspark_local.scheduling.policies import Paper, Threshold, named
-from dspark_local.scheduling.policy import Fixed, Plan, Request, Why
+from dspark_local.scheduling.policy import Fixed, Plan, Request
 from dspark_local.scheduling.scheduler import Auto, _Slot
 from dspark_local.scheduling.survival import evidence, prior, updated
-from dspark_local.types import Round, RoundTimes
+from dspark_local.types import Round, RoundTimes, Why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,7 +120,8 @@ def round_of(requests: Sequence[Request], plan: Plan, admitted: Sequence[int], a
         n = given.get(r.slot, 0)
         k = min(n, accepted)
         drafted = plan.gamma if r.slot in given else 0
-        records.append(Round((0,) * (k + 1), drafted, n, k, (0.5,) * drafted, 1 + n, RoundTimes(0, 0, 0.01, 0.03, 0)))
+        times = RoundTimes(0, 0, 0.01, 0.03, 0)
+        records.append(Round((0,) * (k + 1), (0,) * drafted, n, k, (0.5,) * drafted, 1 + n, times))
     return records
 
 
@@ -162,7 +163,7 @@ def test_without_confidences_survival_is_learned_from_acceptance() -> None:
             admitted = auto.admit([()] * len(plan.slots), [plan.gamma] * len(plan.slots))
             records = round_of(request, plan, admitted, accepted)
             auto.cost = CostTable.guess()  # as if the machine never differed from the table
-            auto.observe([Round(r.tokens, r.drafted, r.admitted, r.accepted, (), r.width, r.times) for r in records])
+            auto.observe([Round(r.tokens, r.draft, r.admitted, r.accepted, (), r.width, r.times) for r in records])
         assert auto.plan([Request(0, 99, rounds=60)]).why in {why, Why.PROBE} - ({Why.PROBE} if accepted else set())
         assert not accepted or auto._plan.gamma == 7
 
@@ -234,9 +235,11 @@ def test_policies_are_found_by_name() -> None:
     assert named("threshold:.5", table, gamma=7) == Threshold(0.5, 7)
     assert isinstance(named("auto", table, gamma=7), Auto)
     assert isinstance(named("paper", table, gamma=7), Paper)
-    for wrong in ("", "fixed", "fixed:8", "fixed:x", "threshold:2", "threshold:nan", "auto:1", "best"):
+    for wrong in ("", "fixed", "fixed:x", "threshold:2", "threshold:nan", "auto:1", "best"):
         with pytest.raises(UsageError, match="give auto, paper, plain"):
             named(wrong, table, gamma=7)
+    with pytest.raises(UsageError, match="fixed:7 is the most"):
+        named("fixed:8", table, gamma=7)
 
 
 @given(st.lists(SHARE, min_size=1, max_size=7), st.integers(0, 7), st.integers(0, 7))

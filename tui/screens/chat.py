@@ -71,7 +71,7 @@ class ChatScreen(Screen[None]):
             with Vertical(id="talk"):
                 yield Transcript(WELCOME)
                 yield Prompt()
-            yield StatsPanel(self._runtime.info, gamma=self._settings.gamma)
+            yield StatsPanel(self._runtime.info)
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:

@@ -10,6 +10,7 @@ from textual.widgets import Digits, Label, Sparkline
 
 from dspark_local.tui.widgets.bars import Bars
 from dspark_local.tui.widgets.facts import Facts
+from dspark_local.tui.wording import pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,16 +39,16 @@ class StatsPanel(VerticalScroll, can_focus=False):
         Sparkline { height: 2; margin-bottom: 1; }
         Sparkline > .sparkline--min-color { color: $primary 40%; }
         Sparkline > .sparkline--max-color { color: $primary; }
+        #pace { height: 2; }
         #round { margin-bottom: 1; }
-        &.-plain Bars { display: none; }
+        &.-plain Bars, &.-plain #pace { display: none; }
     }
     """
 
-    def __init__(self, info: Info, *, gamma: int) -> None:
+    def __init__(self, info: Info) -> None:
         super().__init__()
         self._info = info
         self.set_class(not info.block_size, "-plain")  # no drafter, no bars
-        self._gamma = min(gamma, info.block_size)
         self._latest: deque[Round] = deque(maxlen=SMOOTH)
         self._speeds: deque[float] = deque(maxlen=RECENT)
 
@@ -62,6 +63,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         yield Label("TOKENS PER SECOND", classes="title")
         yield Label(EMPTY, id="speed")
         yield Sparkline([], summary_function=_mean)
+        yield Label(id="pace", classes="note")
         yield Facts(id="round")
         yield Facts(id="pair")
 
@@ -85,14 +87,14 @@ class StatsPanel(VerticalScroll, can_focus=False):
             self._latest.append(record)
             seconds = sum(r.times.total - r.times.prefill for r in self._latest)
             self._speeds.append(sum(len(r.tokens) for r in self._latest) / seconds if seconds > 0 else 0.0)
-        self._gamma = max([self._gamma, *(r.drafted for r in rounds)])
         known = stats if stats and stats.rounds else None
         with self.app.batch_update():
             self.query_one("#accepted-length", Digits).update(f"{known.accepted_length:.2f}" if known else EMPTY)
-            self.query_one(Bars).show(known.accepted_per_position if known else (), self._gamma)
+            self.query_one(Bars).show(known.accepted_per_position if known else (), self._info.block_size)
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
+            self.query_one("#pace", Label).update(pace(rounds[-1]) if rounds else "", layout=False)
             self.query_one("#round", Facts).show(self._round(known))
             self.query_one("#pair", Facts).show(self._pair(stats))
 
@@ -112,7 +114,6 @@ class StatsPanel(VerticalScroll, can_focus=False):
         return {
             "model": self._info.model,
             "drafter": self._info.drafter,
-            "drafts γ": f"{self._gamma} of {self._info.block_size}" if self._info.block_size else EMPTY,
             "context": f"{used:,} of {self._info.n_ctx:,}",
             "seed": str(stats.seed) if stats else EMPTY,
         }
