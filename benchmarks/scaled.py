@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import machine
 from measure import Run, answer, geometric_mean, middle
 from scale import SIZES, Size, add_options, chosen
-from tables import milliseconds, table
 
 from dspark_local import DSparkError, Runtime, SamplingParams, load
+from dspark_local.bench import machine
+from dspark_local.bench.tables import milliseconds, table
 
 PROMPTS = Path(__file__).with_name("prompts.txt")
 GAMMAS = (1, 2, 3, 4, 5, 7)

@@ -10,10 +10,10 @@ import argparse
 import statistics
 import time
 
-import machine
 import numpy as np
-from tables import table
 
+from dspark_local.bench import machine
+from dspark_local.bench.tables import table
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.scheduling.scheduler import Auto
 from dspark_local.scheduling.synthetic import Machine

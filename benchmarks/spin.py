@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scale import SIZES, add_options, chosen
-from tables import table
+
+from dspark_local.bench.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -56,6 +56,7 @@ def load(
     slots: int = 1,
     threads: int | None = None,
     gpu_layers: int = -1,
+    remeasure: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Runtime:
     """Load a target and its drafter, ready to answer.
@@ -64,7 +65,8 @@ def load(
     drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text depend on seed and
     target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
 
-    The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds.
+    The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
+    `remeasure` times them again.
     Raises UsageError, ModelError, OutOfMemoryError.
     """
     _check(fixed_width=fixed_width, slots=slots, threads=threads)
@@ -120,7 +122,7 @@ def load(
         draft = LlamaDraft(draft_model, target, files.spec, shape)
         undo.callback(draft.close)
         known = _knowledge(files, shape, gamma, options=(gpu_layers, extra_buffers))
-        if not known.measured and reckons(policy):
+        if reckons(policy) and (remeasure or not known.measured):
             timing = Timing(target, draft, width=shape.width, padded=fixed_width is not None)
             measure(known.costs, timing, gamma=gamma, slots=slots, progress=partial(report, "measuring this machine"))
         chosen = named(

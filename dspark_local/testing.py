@@ -57,7 +57,7 @@ def scripted_runtime(
         errs = erring(says, vocab.n_vocab, wrong)
         proposes = DSpark(ScriptedDraft(errs, vocab.n_vocab, n_slots=slots, seconds=seconds / 4))
     engine = Engine(target, proposes, policy, is_end=vocab.is_end)
-    return Runtime(engine, vocab, model="scripted")
+    return Runtime(engine, vocab, model="scripted", plain=lambda: scripted_runtime(answer, drafter=False, n_ctx=n_ctx))
 
 
 def _answers(answer: bytes, vocab: ScriptedVocab) -> LogitsOf:

@@ -25,6 +25,8 @@ COMMANDS = {
     "chat": "Talk with a model in the terminal.",
     "run": "Answer one prompt, to standard output.",
     "convert": "Turn a checkpoint into a GGUF file.",
+    "tune": "Measure this machine and calibrate a drafter.",
+    "bench": "Compare plain and speculative decoding.",
     "doctor": "Say what works on this machine, what does not, and what to do.",
 }
 

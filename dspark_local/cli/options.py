@@ -14,7 +14,7 @@ from dspark_local.loading import FIXED_WIDTH, load
 from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dspark_local.runtime import Runtime
 
@@ -59,7 +59,9 @@ class Options:
         system = [Message("system", self.system)] if self.system else []
         return [*system, Message("user", prompt)]
 
-    def open(self, model: str, progress: Callable[[str, float], None] | None = None) -> Runtime:
+    def open(
+        self, model: str, progress: Callable[[str, float], None] | None = None, *, remeasure: bool = False
+    ) -> Runtime:
         """Load the pair. Raises as `load` does."""
         return load(
             model,
@@ -69,12 +71,23 @@ class Options:
             ctx_size=self.ctx_size,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
+            remeasure=remeasure,
             progress=progress,
         )
 
 
-_OPTIONS = (
+_LOADING = (
     click.option("--drafter", metavar="auto|none|PATH", default="auto", help="Drafter; auto finds the target's own."),
+    click.option(
+        "--ctx-size",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Tokens of context.  [default: the model's, 8192 at most]",
+    ),
+    click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
+    click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),
+)
+_ANSWERING = (
     click.option("--no-draft", is_flag=True, help="Decode plainly, without a drafter."),
     click.option(
         "--policy",
@@ -98,26 +111,27 @@ _OPTIONS = (
         "--min-p", metavar="P", type=float, default=0.0, help="Keep tokens above P × the likeliest.  [default: all]"
     ),
     click.option("--max-tokens", metavar="N", type=click.IntRange(min=1), help="End an answer after N tokens."),
-    click.option(
-        "--ctx-size",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="Tokens of context.  [default: the model's, 8192 at most]",
-    ),
-    click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
-    click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),
     click.option("--system", metavar="TEXT", help="System message that the conversation begins with."),
 )
 
 
 def common(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command these options; it is called with an Options first."""
+    """Give a command all options; it is called with an Options first."""
+    return _with(_LOADING + _ANSWERING, command)
+
+
+def loading(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that loading takes; it is called with an Options first."""
+    return _with(_LOADING, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., int]) -> Callable[..., int]:
     names = [field.name for field in fields(Options)]
 
     @functools.wraps(command)
     def with_options(**values: Any) -> int:  # noqa: ANN401 - click's values, which Options gives their types
-        return command(Options(**{name: values.pop(name) for name in names}), **values)
+        return command(Options(**{name: values.pop(name) for name in names if name in values}), **values)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         option(with_options)
     return with_options

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # scripts, no
 
 from measure import Run, geometric_mean, middle
 from scaled import Result, by_gamma, by_prompt
-from tables import table
+
+from dspark_local.bench.tables import table
 
 TEXT = tuple(range(40))
 LOOP = tuple(range(8)) * 5

@@ -154,6 +154,7 @@ def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
         "ctx_size": 512,
         "threads": 1,
         "gpu_layers": 0,
+        "remeasure": False,
     }
 
 
