@@ -37,7 +37,10 @@ class Answer:
 def answer(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> Answer:
     """Ask, and wait for the end. Raises what the runtime raises."""
     sampling = SamplingParams(temperature=prompt.temperature, seed=seed)
-    generation = runtime.chat(prompt.messages, sampling, max_tokens=max_tokens)
+    if prompt.raw:
+        generation = runtime.generate(prompt.prompt, sampling, max_tokens=max_tokens)
+    else:
+        generation = runtime.chat(prompt.messages, sampling, max_tokens=max_tokens)
     rounds: list[Round] = []
     began = time.perf_counter()
     for event in generation:

@@ -23,13 +23,17 @@ KINDS = {
 
 
 class Prompt(BaseModel):
-    """One question, its kind, and the temperature at which it is answered."""
+    """One question, its kind, and the temperature at which it is answered.
+
+    `raw` continues it as it is, without the chat template.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = Field(min_length=1)
     kind: str = "prompt"
     temperature: float = Field(default=0.0, ge=0.0)
+    raw: bool = False
 
     @property
     def messages(self) -> list[Message]:

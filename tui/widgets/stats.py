@@ -94,7 +94,8 @@ class StatsPanel(VerticalScroll, can_focus=False):
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
-            self.query_one("#pace", Label).update(pace(rounds[-1]) if rounds else "", layout=False)
+            if rounds or not known:
+                self.query_one("#pace", Label).update(pace(rounds[-1]) if rounds else "", layout=False)
             self.query_one("#round", Facts).show(self._round(known))
             self.query_one("#pair", Facts).show(self._pair(stats))
 
