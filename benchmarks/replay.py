@@ -43,7 +43,7 @@ GAMMA = 7
 Q4 = Types(GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """One cost table, and the texts."""
 

@@ -46,7 +46,7 @@ def prompts(n: int) -> list[Prompt]:
 
 def load_traces(path: Path = TRACES) -> list[Trace]:
     """Those that were recorded, in their order."""
-    kept = np.load(path)
+    kept = dict(np.load(path))
     starts = np.concatenate([[0], np.cumsum(kept["lengths"])])
     return [
         Trace(kept["accepted"][a:b], kept["confidences"][a:b], str(kind), float(temperature), int(depth))

@@ -130,6 +130,7 @@ def load(
             known.costs,
             gamma=gamma,
             calibration=known.calibration,
+            forecast=known.forecast,
             fixed_rows=fixed_width and fixed_width * slots,
         )
         proposes = DSpark(draft, MarkovHead(files.draft))

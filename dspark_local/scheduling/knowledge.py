@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Self
 
 from dspark_local.scheduling.calibration import Calibration
 from dspark_local.scheduling.cost import CostTable
+from dspark_local.scheduling.forecast import Forecast
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COSTS, CALIBRATIONS = "costs.json", "calibrations.json"
+COSTS, CALIBRATIONS, FORECASTS = "costs.json", "calibrations.json", "forecasts.json"
 
 
 @dataclass(slots=True)
 class Knowledge:
-    """Seconds, by all that they depend on (`costs_of`), and calibration, by the pair alone (`pair`).
+    """Seconds, by all that they depend on (`costs_of`); calibration and forecast, by the pair alone (`pair`).
 
     `measured` False: nothing was kept, and `costs` are a guess.
     """
@@ -26,6 +27,7 @@ class Knowledge:
     pair: str
     costs: CostTable
     calibration: Calibration
+    forecast: Forecast
     measured: bool
 
     @classmethod
@@ -38,10 +40,12 @@ class Knowledge:
             pair,
             kept or CostTable.guess(slots=slots, gamma=gamma),
             Calibration.load(folder / CALIBRATIONS, pair, gamma=gamma),
+            Forecast.load(folder / FORECASTS, pair, gamma=gamma),
             measured=kept is not None,
         )
 
     def save(self) -> None:
-        """Keep both. Nothing happens where the folder cannot be written."""
+        """Keep them. Nothing happens where the folder cannot be written."""
         self.costs.save(self.folder / COSTS, self.costs_of)
         self.calibration.save(self.folder / CALIBRATIONS, self.pair)
+        self.forecast.save(self.folder / FORECASTS, self.pair)

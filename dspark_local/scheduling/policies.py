@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dspark_local.scheduling.cost import CostTable
+    from dspark_local.scheduling.forecast import Forecast
     from dspark_local.scheduling.policy import Request
     from dspark_local.types import Round
 
@@ -126,15 +127,16 @@ def named(
     *,
     gamma: int,
     calibration: Calibration | None = None,
+    forecast: Forecast | None = None,
     fixed_rows: int | None = None,
 ) -> Policy:
-    """The policy called `plain`, `fixed:N`, `threshold:P`, `paper` or `auto`; the last two learn into `cost`.
+    """The policy called `plain`, `fixed:N`, `threshold:P`, `paper` or `auto`; the last two learn into what they get.
 
-    `fixed_rows` as Auto has it. Raises as `check_name` does, and UsageError for N above γ.
+    `forecast` and `fixed_rows` as Auto has them. Raises as `check_name` does, and UsageError for N above γ.
     """
     kind, value = check_name(name)
     if kind == "auto":
-        return Auto(cost, gamma, calibration, fixed_rows)
+        return Auto(cost, gamma, calibration, forecast, fixed_rows)
     if kind == "paper":
         return Paper(cost, gamma, calibration)
     if kind == "threshold":

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dspark_local.scheduling.calibration import Calibration
+from dspark_local.scheduling.forecast import Forecast, History
 from dspark_local.scheduling.policy import Plan, Request
-from dspark_local.scheduling.survival import evidence, prior, updated, weight
 from dspark_local.types import Why
 
 if TYPE_CHECKING:
@@ -30,15 +30,27 @@ _MEMORY = 0.98  # of the running rate at each round: some 50 rounds
 _START = 3.0  # rounds of plain decoding that the rate starts from
 _SOON, _LATE = 8, 64  # rounds parked before a probe: the first, and at most
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
-_LEARNERS = 4  # blocks of a round that calibration learns from
+_LEAST = 1e-6  # survival below which nothing is divided
+_STAKE, _SLACK = 1.8, 0.003  # tokens that a text may fall behind plain decoding: at once, and for each that it makes
+_SHARE = 0.0185  # or such a share of a long text
+_FAITH, _GAIN = 10.0, 1.25  # and more of them for each unit that the running rate is above such a gain
+_LEARNERS = 4  # blocks of a round that calibration and forecast learn from
 
 
 @dataclass(slots=True)
 class _Slot:
-    """What is believed of a slot's next block, and for how many rounds it has not drafted."""
+    """What a slot's blocks showed, and what is believed of its next one."""
 
-    belief: list[float]
-    silent: int = 0
+    history: History = field(default_factory=History)
+    features: list[float] = field(default_factory=list)
+    belief: list[float] = field(default_factory=list)
+    tokens: int = 0  # of the text so far
+    ahead: float = 0.0  # how many of them plain decoding would not have made by now
+
+    @property
+    def purse(self) -> float:
+        """Tokens that the text may still fall behind."""
+        return max(_STAKE + _SLACK * self.tokens, _SHARE * self.tokens) + self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class Auto:
     cost: CostTable
     gamma: int = 7
     calibration: Calibration | None = None
+    forecast: Forecast | None = None
     fixed_rows: int | None = None
     _slots: dict[int, _Slot] = field(default_factory=dict)
     _tokens: float = _START
@@ -76,13 +89,14 @@ class Auto:
     def __post_init__(self) -> None:
         if self.calibration is None:
             self.calibration = Calibration(self.gamma)
+        if self.forecast is None:
+            self.forecast = Forecast(self.gamma)
 
     def plan(self, requests: Sequence[Request]) -> Plan:
         """Who drafts in this round, and how much."""
         self._requests = requests
         self._survival = []
-        for r in requests:
-            self._slots.setdefault(r.slot, _Slot(prior(self.gamma)))
+        self._foresee(requests)
         self._plan = self._choose(requests) if any(r.limit for r in requests) else Plan(why=Why.LIMIT)
         return self._plan
 
@@ -113,14 +127,26 @@ class Auto:
         self._requests = ()
         self._learn_costs(requests, rounds)
         drafting = [(q, r) for q, r in zip(requests, rounds, strict=True) if q.slot in plan.slots]
-        for (request, record), survival in zip(drafting, self._survival, strict=False):
-            self._learn(request, record, survival[: record.drafted])
+        for n, ((request, record), survival) in enumerate(zip(drafting, self._survival, strict=False)):
+            self._learn(request, record, survival[: record.drafted], teach=n < _LEARNERS)
         self._calibrate([(q, r) for q, r in drafting if r.confidences and r.admitted])
         for r in requests:
-            slot = self._slots[r.slot]
-            slot.silent = 0 if r.slot in plan.slots else slot.silent + 1
+            if r.slot not in plan.slots:
+                self._slots[r.slot].history.wait()
 
     # Planning
+
+    def _foresee(self, requests: Sequence[Request]) -> None:
+        """Believe something of every slot's next block."""
+        assert self.forecast is not None
+        slots = [self._slots.setdefault(r.slot, _Slot()) for r in requests]
+        for r, slot in zip(requests, slots, strict=True):
+            if r.rounds == 0:
+                slot.history.renew()
+                slot.tokens, slot.ahead = 0, 0.0
+            slot.features = slot.history.features(self.forecast.rate)
+        for slot, belief in zip(slots, self.forecast.survival([s.features for s in slots]), strict=True):
+            slot.belief = belief
 
     def _choose(self, requests: Sequence[Request]) -> Plan:
         best = self._best(requests)
@@ -129,13 +155,13 @@ class Auto:
             self._patience = _SOON if found else min(_LATE, 2 * self._patience)
         if best.gain <= 0:
             self._waited += 1
-            probed = self._probe(requests)
+            probed = self._probe(requests, best)
             if probed is None:
                 return Plan(0, (), Why.PARK, best.rate, best.plain)
             self._waited = 0
             return Plan(min(best.gamma, probed.limit), (probed.slot,), Why.PROBE, best.rate, best.plain)
         self._waited = 0
-        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].silent > _LATE)}
+        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].history.silent > _LATE)}
         slots = tuple(r.slot for r in requests if r.slot in best.slots or r.slot in again)
         return Plan(best.gamma, slots, Why.DRAFT, best.rate, best.plain)
 
@@ -155,28 +181,35 @@ class Auto:
         drafting = sum(r.limit > 0 for r in requests)
         catch_up = price * self._catch_up(requests)
         plain = price * float(self._decode(n, n)[0]) + host[n - 1]
-        gain, at, count = -math.inf, 0, 0
+        faith = _FAITH * max(0.0, self._tokens / self._plain - _GAIN)
+        purse = plain / n * sum(self._slots[r.slot].purse + faith for r in requests)
+        choices: list[tuple[float, int, int, float]] = []  # gain, γ, drafts verified, what it costs beyond plain
         for gamma in range(1, most + 1):
             drafted = drafting * gamma
             tokens = accumulate([share for share, k, _ in pool if k < gamma])
-            worth = [t - d - h for t, d, h in zip(tokens, decode, host[n + drafted :], strict=False)]
+            spent = [d + h for d, h in zip(decode, host[n + drafted :], strict=False)]
+            worth = [t - s for t, s in zip(tokens, spent, strict=False)]
             top = max(worth)
-            if top - draft[drafted - 1] > gain:
-                gain, at, count = top - draft[drafted - 1], gamma, worth.index(top) + 1
-        gain += plain - catch_up
+            count, extra = worth.index(top) + 1, draft[drafted - 1] + catch_up - plain
+            choices.append((top - extra, gamma, count, spent[worth.index(top)] + extra))
+        # should all its drafts fail, a round must not leave the texts too far behind
+        affordable = [choice for choice in choices if choice[3] <= purse]
+        gain, at, count, _ = max(affordable or choices, key=lambda choice: (choice[0], -choice[1]))
         winners = [(share, slot) for share, k, slot in pool if k < at][:count]
         made = sum(share for share, _ in winners)
         rate = price * (n + made) / (made - gain + plain)
+        if not affordable:
+            at, gain = 0, -math.inf
         return _Best(at, tuple(slot for _, slot in winners), gain, rate, price * n / plain)
 
-    def _probe(self, requests: Sequence[Request]) -> Request | None:
+    def _probe(self, requests: Sequence[Request], best: _Best) -> Request | None:
         """Who should look whether drafting pays again, if it is time: a new text, or who was silent longest."""
         new = [r for r in requests if r.limit and r.rounds == 0]
         if not new and self._waited <= self._patience:
             return None
         able = new or [r for r in requests if r.limit]
-        probing = max(able, key=lambda r: self._slots[r.slot].silent)
-        return probing if self._hope(requests, probing) else None
+        probing = max(able, key=lambda r: self._slots[r.slot].history.silent)
+        return probing if best.gamma and self._hope(requests, probing) else None
 
     def _hope(self, requests: Sequence[Request], probing: Request) -> bool:
         """Whether a text that drafts well would pay in that slot, the others decoding plainly."""
@@ -234,16 +267,25 @@ class Auto:
         plain = self.cost.seconds(rows=self.fixed_rows or n, depth=depth)
         self._tokens = _MEMORY * self._tokens + sum(len(r.tokens) for r in rounds) / n
         self._plain = _MEMORY * self._plain + seconds / plain
+        for q, r in zip(requests, rounds, strict=True):
+            slot = self._slots[q.slot]
+            slot.tokens += len(r.tokens)
+            slot.ahead += len(r.tokens) - seconds / plain
 
-    def _learn(self, request: Request, record: Round, survival: list[float]) -> None:
-        if not survival:
-            return
+    def _learn(self, request: Request, record: Round, survival: list[float], *, teach: bool) -> None:
+        assert self.forecast is not None
+        shares = _conditional(survival) if record.confidences else []
         slot = self._slots[request.slot]
-        said = survival if record.confidences else slot.belief[: len(survival)]
-        seen = evidence(survival, record.admitted, record.accepted)
-        slot.belief = updated(slot.belief, said, seen, weight(request.rounds, slot.silent))
+        if teach:
+            self.forecast.learn(slot.features, shares, record.admitted, record.accepted)
+        slot.history.add(shares, record.admitted, record.accepted)
 
     def _calibrate(self, verified: list[tuple[Request, Round]]) -> None:
         assert self.calibration is not None
         for request, record in verified[:_LEARNERS]:
             self.calibration.observe(record.confidences, record.admitted, record.accepted, request.temperature)
+
+
+def _conditional(survival: Sequence[float]) -> list[float]:
+    """c_k of a_k."""
+    return [a / max(before, _LEAST) for before, a in pairwise([1.0, *survival])]

@@ -155,18 +155,18 @@ def curves() -> list[tuple[str, Machine]]:
 
 @pytest.mark.parametrize(("kind", "machine"), curves())
 def test_in_the_long_run_auto_keeps_up_with_every_fixed_width_and_with_algorithm_1(kind: str, machine: Machine) -> None:
-    """On steady text and any smooth or stepped curve: 0.94 of the best γ of hindsight, 0.96 of Algorithm 1.
+    """On steady text and any smooth or stepped curve: 0.95 of the best γ of hindsight, 0.95 of Algorithm 1.
 
     On steady text one γ is all but optimal; the rest is the price of looking for it and of parking by mistake.
     """
     rng = np.random.default_rng(len(kind))
-    steady = [text(kind, 500, rng) for _ in range(4)]
+    steady = [text(kind, 500, rng) for _ in range(8)]
     table = machine.table()
     auto = Auto(machine.table())
-    replay(steady[:1], table, auto)
-    rate = replay(steady[1:], table, auto).rate
-    assert rate >= 0.94 * max(replay(steady[1:], table, Fixed(g)).rate for g in range(8))
-    assert rate >= 0.96 * replay(steady[1:], table, Paper(machine.table())).rate
+    replay(steady[:4], table, auto)
+    rate = replay(steady[4:], table, auto).rate
+    assert rate >= 0.95 * max(replay(steady[4:], table, Fixed(g)).rate for g in range(8))
+    assert rate >= 0.95 * replay(steady[4:], table, Paper(machine.table())).rate
 
 
 def test_hindsight_is_what_its_schedule_replays_to() -> None:
@@ -194,3 +194,13 @@ def test_a_replay_makes_every_token_once() -> None:
     table = CostTable.guess(slots=4)
     for policy in (Fixed(0), Fixed(5), Auto(CostTable.guess(slots=4))):
         assert replay(some, table, policy, slots=4).tokens == 300
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_text_falls_far_behind(name: str) -> None:
+    """A text of 128 tokens whose drafts all fail, though their confidence is high: 0.98 of plain, and so in the end."""
+    lie = Trace(np.zeros(128, np.int64), np.full((128, 7), 0.95), "lie")
+    table, auto = MACHINES[name].table(), Auto(MACHINES[name].table())
+    replay(texts(), table, auto)  # which draft well, so that it does not expect this
+    plain = replay([lie], table, Fixed(0)).seconds
+    assert all(plain / replay([lie], table, auto).seconds >= 0.979 for _ in range(5))

@@ -6,8 +6,11 @@ from pathlib import Path  # noqa: TC003 - pytest reads the annotation
 
 import pytest
 
-from dspark_local.scheduling.knowledge import CALIBRATIONS, COSTS, Knowledge
+from dspark_local.scheduling.forecast import History
+from dspark_local.scheduling.knowledge import CALIBRATIONS, COSTS, FORECASTS, Knowledge
 from dspark_local.types import RoundTimes
+
+KNOWN = History().features(0.5)
 
 
 def recall(folder: Path, costs_of: str = "here", pair: str = "pair") -> Knowledge:
@@ -20,6 +23,7 @@ def taught(folder: Path) -> Knowledge:
     for _ in range(50):
         known.costs.learn(RoundTimes(draft=0.5, verify=2.0), rows=4, drafted=3, pending=0, depth=0)
         known.calibration.observe([0.9, 0.9, 0.9], 3, 0, temperature=0.0)
+        known.forecast.learn(KNOWN, [0.9, 0.9, 0.9], 3, 0)
     known.save()
     return known
 
@@ -31,6 +35,8 @@ def test_what_was_learned_comes_back(tmp_path: Path) -> None:
     assert again.costs.at(0).seconds == pytest.approx(known.costs.at(0).seconds)
     assert again.calibration.survival([0.9], 0.0) == pytest.approx(known.calibration.survival([0.9], 0.0))
     assert again.calibration.survival([0.9], 0.0)[0] < 0.5
+    assert again.forecast.survival([KNOWN]) == known.forecast.survival([KNOWN])
+    assert again.forecast.rate == known.forecast.rate
 
 
 def test_another_machine_has_its_own_costs_and_the_same_calibration(tmp_path: Path) -> None:
@@ -43,8 +49,8 @@ def test_another_machine_has_its_own_costs_and_the_same_calibration(tmp_path: Pa
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"version": 1, "entries": {"here": {"decode": 1}}}', b"\xff\x00"])
 def test_a_damaged_file_is_ignored_and_written_anew(tmp_path: Path, damage: bytes) -> None:
-    """Both of them."""
-    for name in (COSTS, CALIBRATIONS):
+    """All of them."""
+    for name in (COSTS, CALIBRATIONS, FORECASTS):
         (tmp_path / name).write_bytes(damage)
     known = recall(tmp_path)
     assert not known.measured

@@ -17,7 +17,6 @@ from dspark_local.scheduling.curve import Curve
 from dspark_local.scheduling.policies import Paper, Threshold, named
 from dspark_local.scheduling.policy import Fixed, Plan, Request
 from dspark_local.scheduling.scheduler import Auto, _Slot
-from dspark_local.scheduling.survival import evidence, prior, updated
 from dspark_local.types import Round, RoundTimes, Why
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def pools(draw: st.DrawFn) -> tuple[Auto, list[Request]]:
     auto._tokens = auto._plain * draw(st.floats(0.5, 3.0))
     for r in requests:
         shares = sorted((draw(SHARE) for _ in range(gamma)), reverse=True)
-        auto._slots[r.slot] = _Slot(shares)
+        auto._slots[r.slot] = _Slot(belief=shares, ahead=math.inf)
     auto._requests = requests
     return auto, requests
 
@@ -83,7 +82,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
     every = [worth(g, a) for g in range(1, most + 1) for a in widths(requests, g) if any(a)]
     best = auto._best(requests)
     assert best.gain == pytest.approx(max(every), abs=1e-6)
-    plan = auto.plan(requests)
+    plan = auto._choose(requests)
     assert (plan.why is Why.DRAFT) == (best.gain > 0)
     assert all(requests[slot].limit for slot in plan.slots)
 
@@ -240,24 +239,3 @@ def test_policies_are_found_by_name() -> None:
             named(wrong, table, gamma=7)
     with pytest.raises(UsageError, match="fixed:7 is the most"):
         named("fixed:8", table, gamma=7)
-
-
-@given(st.lists(SHARE, min_size=1, max_size=7), st.integers(0, 7), st.integers(0, 7))
-def test_evidence_tells_what_happened_and_guesses_only_behind_it(shares: list[float], n: int, k: int) -> None:
-    """Accepted positions are 1, all behind a rejection 0."""
-    survival = sorted(shares, reverse=True)
-    admitted = min(n, len(survival))
-    accepted = min(k, admitted)
-    seen = evidence(survival, admitted, accepted)
-    assert len(seen) == len(survival)
-    assert seen == sorted(seen, reverse=True)
-    assert seen[:accepted] == [1.0] * accepted
-    assert accepted == admitted or not any(seen[accepted:])
-
-
-def test_a_longer_block_that_was_never_tried_comes_to_look_worth_a_try() -> None:
-    """After many blocks of three that were all accepted, position 7 is believed likely too."""
-    belief = prior(7)
-    for _ in range(100):
-        belief = updated(belief, [0.98, 0.96, 0.94], [1.0] * 3, 0.05)
-    assert belief[6] > 0.7 > prior(7)[6]
