@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dspark_local.types import Round, Stats
 
 
+_NGRAM = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was said, round by round; `seconds` from the first round to the end, prefill left out."""
@@ -32,6 +35,19 @@ class Answer:
     def rate(self) -> float:
         """Tokens per second."""
         return len(self.finish.tokens) / self.seconds
+
+    @property
+    def host(self) -> float:
+        """Seconds outside llama.cpp's decodes, whoever spent them: the loop, its threads, detokenising, the reader."""
+        times = self.stats.times
+        return self.seconds - times.draft - times.verify - times.inject
+
+    @property
+    def repeated(self) -> float:
+        """Share of 8-grams that occurred before: text that loops drafts well and proves nothing."""
+        tokens = self.finish.tokens
+        grams = [tokens[i : i + _NGRAM] for i in range(len(tokens) - _NGRAM + 1)]
+        return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def answer(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> Answer:

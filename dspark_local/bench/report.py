@@ -16,17 +16,24 @@ if TYPE_CHECKING:
 
     from dspark_local.bench.answers import Answer
 
-_PARTS = ("draft", "inject", "verify", "host")
+_PARTS = ("draft", "inject", "verify")
+ROUNDS = (
+    "Rounds (ms a round; τ counts the target's own token; host: all that no decode took; parked: without drafts; "
+    "forks: answers that differ from the plain ones by a near-tie):"
+)
 
 
 def markdown(trials: Trials) -> str:
     """Speed by kind of prompt, by the clock and by replay; then what the rounds were made of."""
+    n, loops = len(trials.prompts), len(trials.looping)
+    counted = [f"{n - loops} of {n} prompts count; the answers to the others loop."] if loops else []
     return "\n\n".join((
+        *counted,
         "Speed against plain decoding by the clock, geometric mean [95 % confidence interval]:",
         _by_kind(trials, lambda policy, kind: _with_spread(trials.speed(policy, kind), trials.spread(policy, kind))),
         "The same by replaying the recorded rounds on the cost table that was measured:",
         _by_kind(trials, lambda policy, kind: _times(trials.replayed_speed(policy, kind))),
-        "Rounds, over all answers (ms a round; τ counts the target's own token; `parked` is the share without drafts):",
+        ROUNDS,
         _rounds(trials),
         "Accepted by position, share of the drafts verified there:",
         _positions(trials),
@@ -79,12 +86,13 @@ def data(trials: Trials) -> dict[str, Any]:
 
 
 def _by_kind(trials: Trials, cell: Any) -> str:  # noqa: ANN401 - (policy, kind) → text
-    head = ("policy", *trials.kinds, "all")
-    return table(head, [(name, *(cell(name, kind) for kind in (*trials.kinds, None))) for name in trials.policies])
+    kinds = [kind for kind in trials.kinds if trials.of_kind(kind)]
+    rows = [(kind or "all", *(cell(name, kind) for name in trials.policies)) for kind in (*kinds, None)]
+    return table(("", *trials.policies), rows)
 
 
 def _rounds(trials: Trials) -> str:
-    head = ("policy", "tok/s", "τ", "width", "drafts accepted", *_PARTS, "parked", "forks")
+    head = ("policy", "tok/s", "τ", "width", "drafts accepted", *_PARTS, "host", "host %", "parked", "forks")
     return table(head, [_row(trials, name) for name in (PLAIN, *trials.policies)])
 
 
@@ -94,6 +102,7 @@ def _row(trials: Trials, name: str) -> tuple[str, ...]:
     rounds = sum(s.rounds for s in stats)
     times = sum((s.times for s in stats), RoundTimes())
     drafted, accepted = sum(s.draft_n for s in stats), sum(s.draft_n_accepted for s in stats)
+    host = sum(said.host for said in answers)
     idle = sum(r.why in (Why.PARK, Why.LIMIT) or not r.drafted for said in answers for r in said.rounds)
     return (
         name,
@@ -102,6 +111,8 @@ def _row(trials: Trials, name: str) -> tuple[str, ...]:
         f"{sum(s.widths for s in stats) / rounds:.1f}",
         f"{100 * accepted / drafted:.0f} %" if drafted else "",
         *(milliseconds(getattr(times, part) / rounds) for part in _PARTS),
+        milliseconds(host / rounds),
+        f"{100 * host / sum(said.seconds for said in answers):.1f}",
         f"{100 * idle / rounds:.0f} %",
         str(trials.forks(name)) if name != PLAIN else "",
     )
@@ -128,7 +139,7 @@ def _accepted(stats: Iterable[Stats]) -> list[float]:
 
 
 def _all(trials: Trials, name: str) -> list[Answer]:
-    return [said for answers in trials.answers[name] for said in answers]
+    return [said for i in trials.of_kind(None) for said in trials.answers[name][i]]
 
 
 def _times(value: float) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dspark_local.scheduling.policy import Policy
 
 PLAIN, AUTO, ORACLE = "plain", "auto", "oracle"
+_LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
 _WARM = 8  # tokens of the first answer of each runtime, which is not counted
 
 
@@ -49,9 +50,14 @@ class Trials:
         """In order."""
         return list(dict.fromkeys(prompt.kind for prompt in self.prompts))
 
+    @property
+    def looping(self) -> list[int]:
+        """Prompts whose plain answer loops. No figure counts them."""
+        return [i for i, answers in enumerate(self.answers[PLAIN]) if answers[0].repeated >= _LOOPS]
+
     def of_kind(self, kind: str | None) -> list[int]:
-        """Prompts of a kind; all for None."""
-        return [i for i, prompt in enumerate(self.prompts) if kind in (None, prompt.kind)]
+        """Prompts of a kind that count; all that do for None."""
+        return [i for i, p in enumerate(self.prompts) if kind in (None, p.kind) and i not in self.looping]
 
     def ratios(self, policy: str, kind: str | None = None) -> list[float]:
         """Speed against the plain answer of the same prompt and trial."""
