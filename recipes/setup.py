@@ -72,29 +72,44 @@ def installed(package: str) -> str | None:
 
 def wheel(requirement: str) -> Path:
     """A wheel of llama-cpp-python built on this machine, from the cache or anew."""
-    flags = {k: f"{os.environ.get(k, '')} {amx_off()}".strip() for k in ("CFLAGS", "CXXFLAGS")}
-    identity = [requirement, str(flags), os.environ.get("CMAKE_ARGS", ""), compiler_version(), cpu()]
-    key = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
-    folder = cache() / "wheels" / key
+    folder = cache() / "wheels" / key(requirement)
     if found := sorted(folder.glob("*.whl")):
         return found[0]
     shutil.rmtree(fresh := folder.with_suffix(f".{os.getpid()}"), ignore_errors=True)
-    build(requirement, fresh, flags)
+    build(requirement, fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return next(iter(folder.glob("*.whl")))
 
 
-def build(requirement: str, folder: Path, flags: dict[str, str]) -> None:
-    """Build the wheel with one line of progress; on failure print the end of the log and stop."""
+def flags() -> dict[str, str]:
+    """The compiler flags of every build of llama.cpp here."""
+    return {k: f"{os.environ.get(k, '')} {amx_off()}".strip() for k in ("CFLAGS", "CXXFLAGS")}
+
+
+def key(requirement: str) -> str:
+    """Digest of all that shapes a build of llama.cpp."""
+    identity = [requirement, str(flags()), os.environ.get("CMAKE_ARGS", ""), compiler_version(), cpu()]
+    return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+
+
+def build(requirement: str, folder: Path) -> None:
+    """Build the wheel; if it fails, leave nothing and stop."""
     say("building llama.cpp for this machine, once (minutes)")
     folder.mkdir(parents=True)
     command = [
         *[BIN / "python", "-m", "pip", "wheel", "-v", "--no-deps", "--no-cache-dir"],
         *["--no-binary", "llama-cpp-python", "-w", folder, requirement],
     ]
+    if not watched(command):
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.exit("dspark-local: llama.cpp did not build; the end of its log is above (a C++ compiler is needed)")
+
+
+def watched(command: list[str | Path]) -> bool:
+    """Run a build with one line of progress; print the end of the log if it fails."""
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
-    env = {**os.environ, **flags, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
+    env = {**os.environ, **flags(), "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
     log: list[str] = []
     with subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -103,12 +118,11 @@ def build(requirement: str, folder: Path, flags: dict[str, str]) -> None:
         shown = -1
         for line in process.stdout:
             log.append(line)
-            if step := re.match(r"\s*\[(\d+)/(\d+)\]", line):
-                shown = progress(int(step[1]), int(step[2]), shown)
+            if step := re.match(r"\s*\[\s*(\d+)(?:/(\d+)|%)\]", line):
+                shown = progress(int(step[1]), int(step[2] or 100), shown)
     if process.returncode:
         sys.stderr.write("".join(log[-40:]))
-        shutil.rmtree(folder, ignore_errors=True)
-        sys.exit("dspark-local: llama.cpp did not build; the end of its log is above (a C++ compiler is needed)")
+    return not process.returncode
 
 
 def progress(done: int, of: int, shown: int) -> int:
