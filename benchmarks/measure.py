@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from dspark_local.scheduling.policy import Fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from dspark_local import RoundTimes, Runtime, SamplingParams
 
 NGRAM = 8
@@ -58,13 +56,7 @@ def answer(runtime: Runtime, prompt: str, sampling: SamplingParams, *, gamma: in
     return Run(finish.tokens, seconds, finish.stats.rounds, finish.stats.times)
 
 
-def middle(runs: Iterable[Run]) -> Run:
-    """The run of median rate (the lower of two)."""
-    ordered = sorted(runs, key=lambda run: run.rate)
-    return ordered[(len(ordered) - 1) // 2]
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """NaN of nothing."""
-    logs = [math.log(value) for value in values]
-    return math.exp(sum(logs) / len(logs)) if logs else math.nan
+def progress(line: str, *, last: bool) -> None:
+    """On one line of a terminal; in a file, line by line."""
+    here = sys.stderr.isatty()
+    print(f"\r\x1b[K{line}" if here else line, end="" if here and not last else "\n", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from scaled import progress
+from measure import progress
 
 from dspark_local.bench.figures import geometric_mean, interval
 
