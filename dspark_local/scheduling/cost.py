@@ -114,15 +114,15 @@ class CostTable:
         return cls(decode, _curve(kept["draft"]), _curve(kept["inject"]), _curve(kept["host"]))
 
 
-def _listed(curve: Curve) -> dict[str, list[float] | list[int]]:
+def _listed(curve: Curve) -> dict[str, list[float]]:
     return {"seconds": curve.seconds.tolist(), "seen": curve.seen.tolist()}
 
 
 def _curve(kept: Mapping[str, list[float]]) -> Curve:
     seconds = np.array(kept["seconds"], dtype=np.float64)
-    seen = np.array(kept["seen"], dtype=np.int64)
+    seen = np.array(kept["seen"], dtype=np.float64)
     if seconds.ndim != 1 or seconds.shape != seen.shape or not seconds.size:
         raise ValueError
-    if not (np.isfinite(seconds).all() and (seconds >= 0).all() and (seen >= 0).all()):
+    if not (np.isfinite(seconds).all() and (seconds >= 0).all() and np.isfinite(seen).all() and (seen >= 0).all()):
         raise ValueError
     return Curve(seconds, seen)

@@ -22,7 +22,7 @@ _HOPE = 0.4  # how much cheaper than believed a row count may be that was never 
 
 
 class Curve:
-    """Seconds for 1, 2, … rows, in `seconds`; `seen` says how many timings stand behind each.
+    """Seconds for 1, 2, … rows, in `seconds`; `seen` says how many timings stand behind each, those nearby in part.
 
     A timing moves its own entry towards the median of the last few, by a step that falls from 1/(seen+1) to STEP,
     and pulls the others along by the same ratio, less with distance: a machine that slows down slows them all.
@@ -31,13 +31,13 @@ class Curve:
 
     __slots__ = ("_reach", "_recent", "seconds", "seen")
 
-    def __init__(self, seconds: npt.ArrayLike, seen: npt.NDArray[np.int64] | int = GUESS) -> None:
+    def __init__(self, seconds: npt.ArrayLike, seen: Seconds | float = GUESS) -> None:
         start = np.asarray(seconds, dtype=np.float64)
         assert start.ndim == 1
         assert start.size
         assert np.isfinite(start).all()
         self.seconds: Seconds = np.maximum(start, _FLOOR)
-        self.seen = np.full(start.size, seen) if isinstance(seen, int) else seen.copy()
+        self.seen = np.full(start.size, float(seen)) if isinstance(seen, (int, float)) else seen.astype(np.float64)
         self._recent: list[deque[float]] = [deque(maxlen=WINDOW) for _ in range(start.size)]
         distance = np.abs(np.arange(1 - start.size, start.size))
         self._reach = np.maximum(_FAR, _NEAR**distance)
@@ -69,7 +69,7 @@ class Curve:
         ratio = max(middle, _FLOOR) / float(self.seconds[at])
         step = max(STEP, 1 / (int(self.seen[at]) + 1))
         self.seconds *= ratio ** (step * self._reach[last - rows : 2 * last - rows])
-        self.seen[at] += 1
+        self.seen += self._reach[last - rows : 2 * last - rows]
 
     def settle(self, measured: Mapping[int, float]) -> None:
         """Set entries to what was measured, seconds by rows; those between follow in proportion."""
