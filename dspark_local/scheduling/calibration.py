@@ -1,9 +1,9 @@
-"""Confidence that means what it says: sequential temperature scaling [P §3.2.1], fitted at once or round by round.
+"""Confidence that means what it says: sequential calibration [P §3.2.1], fitted at once or round by round.
 
-Position by position, with those before it settled, the logit z of c_k becomes scale·z + shift such that
-survival a_k = c_1·…·c_k predicts "the first k were accepted" at the least log loss. The paper has a temperature only
-(scale = 1/T, searched for the least ECE); the shift is ours, because the head was trained for another kind of
-acceptance than that of drafts coupled by seed.
+Position by position, with those before it settled, c_k becomes c'_k with logit a·ln c_k − b·ln(1 − c_k) + s such that
+survival c'_1·…·c'_k predicts "the first k were accepted" at the least log loss. This is beta calibration (Kull, Silva
+Filho, Flach 2017). The paper has a temperature only (a = b = 1/T, s = 0, searched for the least ECE); but its head was
+trained for another kind of acceptance than that of drafts coupled by seed, and is sure in one direction only.
 """
 
 from __future__ import annotations
@@ -22,90 +22,80 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Shares = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 _CLIP = 1e-6  # of confidences and survivals, before logarithms
 _MEMORY = 0.998  # of the curvature at each round: some 500 rounds
-_TRUST = 30.0  # rounds' worth of curvature that hold scale 1 and shift 0
-_STEP = 0.3  # most that one round moves scale or shift
+_TRUST = 10.0  # rounds' worth of curvature that hold confidences as they are
+_STEP = 0.3  # most that one round moves a parameter
+_LEAST, _MOST = np.array([0.05, 0.05, -4.0]), np.array([4.0, 4.0, 4.0])  # of a, b and s
+_AS_SAID = np.array([1.0, 1.0, 0.0])
 _EDGES = (0.0, 0.5, 0.9)  # upper ends of the temperature buckets; above the last is one more
 _NOT_A_NUMBER = "the drafter's confidence is not a number; its file is damaged: download or convert it again"
 
 
 @dataclass(slots=True)
-class _Scaling:
-    """Scale and shift of one position, and the curvature of the log loss there (zz, z, 1)."""
+class _Maps:
+    """(a, b, s) of each position [γ, 3], and the curvature of the log loss there [γ, 3, 3]."""
 
-    scale: float = 1.0
-    shift: float = 0.0
-    zz: float = _TRUST
-    z: float = 0.0
-    one: float = _TRUST
+    parameters: Floats
+    curvature: Floats
 
-    def share(self, z: float) -> float:
-        """The calibrated share of a logit."""
-        return 1 / (1 + math.exp(-(self.scale * z + self.shift)))
-
-    def move(self, slope_z: float, slope: float, *, most: float = math.inf) -> None:
-        """One Newton step against the gradient of the log loss."""
-        det = self.zz * self.one - self.z * self.z
-        step_z = (self.one * slope_z - self.z * slope) / det
-        step = (self.zz * slope - self.z * slope_z) / det
-        self.scale = min(4.0, max(0.1, self.scale - min(most, max(-most, step_z))))
-        self.shift = min(4.0, max(-4.0, self.shift - min(most, max(-most, step))))
+    @classmethod
+    def fresh(cls, gamma: int) -> Self:
+        return cls(np.tile(_AS_SAID, (gamma, 1)), np.tile(_TRUST * np.eye(3), (gamma, 1, 1)))
 
 
 @dataclass(slots=True)
 class Calibration:
-    """Scalings for γ positions in each bucket of sampling temperature."""
+    """Maps for γ positions in each bucket of sampling temperature."""
 
     gamma: int
-    _buckets: dict[int, list[_Scaling]] = field(default_factory=dict)
+    _buckets: dict[int, _Maps] = field(default_factory=dict)
 
     def survival(self, confidences: Sequence[float], temperature: float) -> list[float]:
         """a_k of one block of g ≤ γ confidences. Raises BackendError for one that is not a number."""
         survival: list[float] = []
-        a = 1.0
-        for c, scaling in zip(confidences, self._at(temperature), strict=False):
-            a *= scaling.share(_logit(c))
-            survival.append(a)
+        reached = 1.0
+        for c, (a, b, s) in zip(confidences, self._at(temperature).parameters.tolist(), strict=False):
+            clipped = min(1 - _CLIP, max(_CLIP, c))
+            if c != c:  # noqa: PLR0124 - NaN, and this is asked of every draft
+                raise BackendError(_NOT_A_NUMBER)
+            reached /= 1 + math.exp(b * math.log1p(-clipped) - a * math.log(clipped) - s)
+            survival.append(reached)
         return survival
 
     def observe(self, confidences: Sequence[float], admitted: int, accepted: int, temperature: float) -> None:
         """Learn from one verified block. What was not admitted says nothing."""
-        before = 1.0
-        for k, (c, scaling) in enumerate(zip(confidences[:admitted], self._at(temperature), strict=False)):
-            z = _logit(c)
-            share = scaling.share(z)
-            before = a = min(1 - _CLIP, max(_CLIP, before * share))
-            # log loss of a = before·share by share's logit: first derivative, and the expected second
-            da = a * (1 - share)
-            slope = -da / a if accepted > k else da / (1 - a)
-            weight = da * da / (a * (1 - a))
-            scaling.zz = _MEMORY * scaling.zz + (1 - _MEMORY) * _TRUST + weight * z * z
-            scaling.z = _MEMORY * scaling.z + weight * z
-            scaling.one = _MEMORY * scaling.one + (1 - _MEMORY) * _TRUST + weight
-            scaling.move(slope * z, slope, most=_STEP)
+        maps = self._at(temperature)
+        n = min(admitted, len(confidences), self.gamma)
+        if not n:
+            return
+        x = _features(np.array(confidences[:n]))
+        share = _sigmoid((x * maps.parameters[:n]).sum(axis=1))
+        before = np.concatenate([[1.0], share.cumprod()[:-1]])
+        slope, weight = _loss(before, share, np.arange(n) < accepted)
+        curvature = maps.curvature[:n]
+        curvature += (1 - _MEMORY) * (_TRUST * np.eye(3) - curvature)
+        curvature += weight[:, None, None] * x[:, :, None] * x[:, None, :]
+        step = np.linalg.solve(curvature, (slope[:, None] * x)[..., None])[..., 0]
+        maps.parameters[:n] = (maps.parameters[:n] - step.clip(-_STEP, _STEP)).clip(_LEAST, _MOST)
 
-    def fit(self, confidences: Shares, admitted: npt.ArrayLike, accepted: npt.ArrayLike, temperature: float) -> None:
+    def fit(self, confidences: Floats, admitted: npt.ArrayLike, accepted: npt.ArrayLike, temperature: float) -> None:
         """Fit a bucket from n recorded blocks: `confidences` [n, γ], `admitted` and `accepted` [n].
 
-        Raises BackendError for a confidence that is not a number.
-
         Position k uses the blocks that admitted it: admission looked at confidences only, so this does not bias.
+        Raises BackendError for a confidence that is not a number.
         """
         verified, right = np.asarray(admitted), np.asarray(accepted)
         if np.isnan(confidences).any():
             raise BackendError(_NOT_A_NUMBER)
-        clipped = np.clip(confidences, _CLIP, 1 - _CLIP)
-        logits = np.log(clipped / (1 - clipped))
-        before = np.ones(len(logits))
-        self._buckets[_bucket(temperature)] = fitted = []
+        before = np.ones(len(confidences))
+        self._buckets[_bucket(temperature)] = maps = _Maps.fresh(self.gamma)
         for k in range(self.gamma):
-            use = verified > k
-            scaling = _fit(logits[use, k], right[use] > k, before[use])
-            before = before / (1 + np.exp(-(scaling.scale * logits[:, k] + scaling.shift)))
-            fitted.append(scaling)
+            x, use = _features(confidences[:, k]), verified > k
+            maps.parameters[k], maps.curvature[k] = _fit(x[use], right[use] > k, before[use])
+            before = before * _sigmoid(x @ maps.parameters[k])
 
     @classmethod
     def load(cls, path: Path, pair: str, *, gamma: int) -> Self:
@@ -113,22 +103,28 @@ class Calibration:
         try:
             kept = store.read(path, pair)
             entries = kept.items() if isinstance(kept, dict) else ()
-            buckets = {int(t): [_Scaling(*map(_number, s)) for s in rows] for t, rows in entries}
-            if all(len(rows) == gamma for rows in buckets.values()):
+            buckets = {int(t): _Maps(np.array(p, np.float64), np.array(c, np.float64)) for t, (p, c) in entries}
+            if all(
+                maps.parameters.shape == (gamma, 3)
+                and maps.curvature.shape == (gamma, 3, 3)
+                and ((maps.parameters >= _LEAST) & (maps.parameters <= _MOST)).all()
+                and (np.linalg.eigvalsh(maps.curvature) > 0).all()
+                for maps in buckets.values()
+            ):
                 return cls(gamma, buckets)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, np.linalg.LinAlgError):
             pass
         return cls(gamma)
 
     def save(self, path: Path, pair: str) -> None:
         """Keep it for a pair."""
-        rows = {str(t): [[s.scale, s.shift, s.zz, s.z, s.one] for s in row] for t, row in self._buckets.items()}
-        store.write(path, pair, rows)
+        kept = {str(t): [m.parameters.tolist(), m.curvature.tolist()] for t, m in self._buckets.items()}
+        store.write(path, pair, kept)
 
-    def _at(self, temperature: float) -> list[_Scaling]:
+    def _at(self, temperature: float) -> _Maps:
         bucket = _bucket(temperature)
         if bucket not in self._buckets:
-            self._buckets[bucket] = [_Scaling() for _ in range(self.gamma)]
+            self._buckets[bucket] = _Maps.fresh(self.gamma)
         return self._buckets[bucket]
 
 
@@ -136,32 +132,30 @@ def _bucket(temperature: float) -> int:
     return sum(temperature > edge for edge in _EDGES)
 
 
-def _logit(c: float) -> float:
-    if c != c:  # noqa: PLR0124 - NaN, and this is asked of every draft
-        raise BackendError(_NOT_A_NUMBER)
-    clipped = min(1 - _CLIP, max(_CLIP, c))
-    return math.log(clipped / (1 - clipped))
+def _features(confidences: Floats) -> Floats:
+    """[n, 3]: ln c, −ln(1 − c), 1."""
+    clipped = confidences.clip(_CLIP, 1 - _CLIP)
+    return np.stack([np.log(clipped), -np.log1p(-clipped), np.ones_like(clipped)], axis=-1)
 
 
-def _fit(z: Shares, right: npt.NDArray[np.bool_], before: Shares) -> _Scaling:
-    scaling = _Scaling()
-    for _ in range(20):
-        share = 1 / (1 + np.exp(-(scaling.scale * z + scaling.shift)))
-        a = (before * share).clip(_CLIP, 1 - _CLIP)
-        da = a * (1 - share)
-        slope = np.where(right, -da / a, da / (1 - a))
-        weight = da * da / (a * (1 - a))
-        scaling.zz = _TRUST + float(weight @ (z * z))
-        scaling.z = float(weight @ z)
-        scaling.one = _TRUST + float(weight.sum())
-        pull_z, pull = _TRUST * (scaling.scale - 1), _TRUST * scaling.shift
-        scaling.move(float(slope @ z) + pull_z, float(slope.sum()) + pull, most=1.0)
-    share_kept = min(1.0, _TRUST / (1 - _MEMORY) / scaling.one)  # no more than rounds would have left behind
-    scaling.zz, scaling.z, scaling.one = (share_kept * x for x in (scaling.zz, scaling.z, scaling.one))
-    return scaling
+def _sigmoid(z: Floats) -> Floats:
+    share: Floats = 1 / (1 + np.exp(-z))
+    return share
 
 
-def _number(value: object) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError
-    return float(value)
+def _loss(before: Floats, share: Floats, right: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """First derivative and expected second of the log loss of before·share, by share's logit."""
+    a = (before * share).clip(_CLIP, 1 - _CLIP)
+    da = a * (1 - share)
+    return np.where(right, -da / a, da / (1 - a)), da * da / (a * (1 - a))
+
+
+def _fit(x: Floats, right: npt.NDArray[np.bool_], before: Floats) -> tuple[Floats, Floats]:
+    parameters = _AS_SAID.copy()
+    for _ in range(30):
+        slope, weight = _loss(before, _sigmoid(x @ parameters), right)
+        curvature = _TRUST * np.eye(3) + (weight[:, None] * x).T @ x
+        pull = slope @ x + _TRUST * (parameters - _AS_SAID)
+        parameters = (parameters - np.linalg.solve(curvature, pull).clip(-1, 1)).clip(_LEAST, _MOST)
+    kept = min(1.0, _TRUST / (1 - _MEMORY) / float(curvature[2, 2]))  # no more than rounds would have left behind
+    return parameters, kept * curvature
