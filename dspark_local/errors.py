@@ -4,6 +4,7 @@
     ├── UsageError              an option out of range, or two that contradict each other
     ├── ModelError              a file that cannot be used
     │   ├── ModelNotFoundError  no such name, no such file
+    │   ├── DownloadError       a file of the hub that did not arrive
     │   ├── ModelFormatError    not a GGUF, truncated, or inconsistent in itself
     │   ├── PairError           a sound drafter, but not of this target
     │   └── ConvertError        a checkpoint that cannot become a GGUF
@@ -45,6 +46,12 @@ class ModelNotFoundError(ModelError):
     """There is no model of that name, and no such file."""
 
     code = "model_not_found"
+
+
+class DownloadError(ModelError):
+    """A file of the hub did not arrive, or not whole."""
+
+    code = "download"
 
 
 class ModelFormatError(ModelError):

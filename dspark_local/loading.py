@@ -61,9 +61,9 @@ def load(
 ) -> Runtime:
     """Load a target and its drafter, ready to answer.
 
-    `model` is a registry name or a GGUF path; `drafter` is auto, none or a path; `policy` says how many tokens a round
-    drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text depend on seed and
-    target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
+    `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many tokens
+    a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text depend on
+    seed and target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
@@ -72,7 +72,7 @@ def load(
     _check(fixed_width=fixed_width, slots=slots, threads=threads)
     check_name(policy)
     report = progress or (lambda _stage, _share: None)
-    pair = find(model, drafter)
+    pair = find(model, drafter, report)
     report("checking", 0.0)
     files = inspect_files(pair.target, pair.drafter)
     if files.draft and files.spec and not files.spec.has_markov:

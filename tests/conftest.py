@@ -1,4 +1,4 @@
-"""Every run of the tests has caches of its own."""
+"""Every run of the tests has caches and settings of its own."""
 
 from __future__ import annotations
 
@@ -16,5 +16,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = str(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_dir", lambda *_: folder)
+        patch.setattr(platformdirs, "user_config_dir", lambda *_: folder)
         patch.setenv("XDG_CACHE_HOME", folder)  # for child processes
+        patch.setenv("XDG_CONFIG_HOME", folder)
         yield

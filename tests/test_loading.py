@@ -13,7 +13,6 @@ import dspark_local
 from dspark_local import DSparkError, Why, errors, loading
 from dspark_local.backend.probe import Verdict
 from dspark_local.models.locations import beside, find
-from dspark_local.models.registry import rows
 from tests.formats import tiny
 from tests.formats.tiny import U32, Array
 
@@ -94,12 +93,6 @@ def test_drafters_beside_a_target_are_found(tmp_path: Path) -> None:
     assert find(target, "none").drafter is None
     assert find(target, tmp_path / "dspark-Qwen3-Q8_0.gguf").drafter == tmp_path / "dspark-Qwen3-Q8_0.gguf"
     shutil.rmtree(tmp_path)
-
-
-def test_every_row_of_the_registry_is_there() -> None:
-    """Each name resolves to files of this installation."""
-    for name in rows():
-        assert find(name).target.is_file()
 
 
 def test_a_build_that_crashes_is_spared_its_fastest_kernels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

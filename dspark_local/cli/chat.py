@@ -8,18 +8,19 @@ import click
 
 from dspark_local.cli.answer import write
 from dspark_local.cli.main import say
+from dspark_local.cli.names import ModelName
 from dspark_local.cli.options import Options, common
 from dspark_local.cli.progress import Progress
-from dspark_local.models.locations import find
+from dspark_local.models.locations import resolve
 
 PROMPT = "What does random.choice do?"
 
 
 @click.command("chat")
-@click.argument("model", default="demo")
+@click.argument("model", default="demo", type=ModelName())
 @common
 def command(options: Options, model: str) -> int:
-    """Talk with MODEL, a registry name or a GGUF file, in the terminal.
+    """Talk with MODEL in the terminal: a name (`dspark-local models list`), user/repo:QUANT of the hub, or a GGUF file.
 
     Without a terminal it answers one built-in prompt and ends.
     """
@@ -32,7 +33,7 @@ def command(options: Options, model: str) -> int:
             generation = runtime.chat(options.messages(PROMPT), sampling, max_tokens=options.max_tokens)
             return write(generation, seed=options.temperature > 0)
 
-    find(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
+    resolve(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
     from dspark_local.tui import Settings, run  # noqa: PLC0415 - without a terminal Textual is never loaded
 
     settings = Settings(sampling=sampling, max_tokens=options.max_tokens, system=options.system)

@@ -24,6 +24,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "chat": "Talk with a model in the terminal.",
     "run": "Answer one prompt, to standard output.",
+    "models": "List, fetch, find and remove models.",
     "convert": "Turn a checkpoint into a GGUF file.",
     "tune": "Measure this machine and calibrate a drafter.",
     "bench": "Compare plain and speculative decoding.",
@@ -113,6 +114,7 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets question marks, not a traceback
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what the hub's client warns of, we say in one line
     logger = logging.getLogger("dspark_local")
     if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
         logger.addHandler(_Warnings(logging.WARNING))

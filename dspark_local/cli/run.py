@@ -7,19 +7,20 @@ import sys
 import click
 
 from dspark_local.cli.answer import write
+from dspark_local.cli.names import ModelName
 from dspark_local.cli.options import Options, common
 from dspark_local.cli.progress import Progress
 
 
 @click.command("run")
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @click.argument("prompt")
 @common
 @click.option("--raw", is_flag=True, help="Continue PROMPT as it is, without the chat template.")
 @click.option("--stop", metavar="TEXT", multiple=True, help="End the answer where TEXT would appear; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, tokens, finish_reason, stats.")
 def command(options: Options, model: str, prompt: str, *, raw: bool, stop: tuple[str, ...], as_json: bool) -> int:
-    """Answer PROMPT with MODEL, a registry name or a GGUF file.
+    """Answer PROMPT with MODEL: a name (`dspark-local models list`), user/repo:QUANT of the hub, or a GGUF file.
 
     The text goes to standard output, one line of statistics to standard error. A PROMPT of - reads standard input.
     """

@@ -1,38 +1,143 @@
-"""Which files a user means: a name, a path, and the drafter beside a target."""
+"""Which files a user means: a name, a hub id, a path; and the drafter of a target."""
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dspark_local.errors import ModelNotFoundError
-from dspark_local.models.registry import locate, row, rows
+from dspark_local.models import registry
+from dspark_local.models.progress import Progress, silent
+from dspark_local.models.registry import Source
+
+if TYPE_CHECKING:
+    from dspark_local.models.registry import DrafterSource, Row
+
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(:(?P<quant>[\w.-]+))?")
+_NAME = re.compile(r"(?P<name>[^\s/:\\]+)(:(?P<quant>[\w.-]+))?")
+_logger = logging.getLogger(__name__)
+
+
+class Kind(StrEnum):
+    """What drafts."""
+
+    NONE = "none"
+    LOOKUP = "lookup"
+    DSPARK = "dspark"
+    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Files of a target and, unless it is to run alone, its drafter."""
+    """Files of a target and, where a file drafts for it, of its drafter. `kind` None: what that file says."""
 
     name: str
     target: Path
-    drafter: Path | None
+    drafter: Path | None = None
+    kind: Kind | None = None
 
 
-def find(model: str | Path, drafter: str | Path = "auto") -> Pair:
-    """Files for a registry name or GGUF path; `drafter` is auto, none or a path.
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A model that has to be on this machine before it runs."""
 
-    Raises ModelNotFoundError.
+    source: Source
+    quant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user's words mean, before anything is fetched; `kind` as in Pair."""
+
+    name: str
+    target: Path | Remote
+    drafter: Path | Remote | None = None
+    kind: Kind | None = None
+
+
+def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = silent) -> Pair:
+    """Files for a model and its drafter, fetched where they are not here yet.
+
+    Raises as `resolve`, and DownloadError.
     """
-    path = Path(model)
-    if str(model) not in rows() and (path.exists() or path.suffix == ".gguf" or len(path.parts) > 1):
-        name, target, own = path.stem, existing(path), beside(path)
+    wanted = resolve(model, drafter)
+    if wanted.kind is Kind.NONE and str(drafter) == "auto" and isinstance(wanted.target, Remote):
+        _logger.warning("no drafter is known for %s, so it decodes plainly; --drafter names one", wanted.name)
+    target = located(wanted.target, progress)
+    drafter_file = located(wanted.drafter, progress, drafts_for=target) if wanted.drafter else None
+    return Pair(wanted.name, target, drafter_file, wanted.kind)
+
+
+def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
+    """What a registry name (NAME:QUANT), hub id (user/repo:QUANT) or path means; touches no network.
+
+    `drafter` is auto, dspark, model, lookup, none, a path or a hub id. Raises ModelNotFoundError, ModelError.
+    """
+    text, path = str(model), Path(model)
+    known = registry.rows()
+    target: Path | Remote
+    if text not in known and (path.exists() or _is_path(text)):
+        name, target, own, row = path.stem, existing(path), beside(path), None
+    elif text not in known and (found := _HUB_ID.fullmatch(text)):
+        name, target, own, row = text, Remote(Source(repo=found["repo"]), found["quant"]), None, None
     else:
-        known = row(str(model))
-        name, target = str(model), locate(known.target)
-        own = locate(known.drafter) if known.drafter else None
-    if str(drafter) == "none":
-        return Pair(name, target, None)
-    return Pair(name, target, own if str(drafter) == "auto" else existing(Path(drafter)))
+        found = _NAME.fullmatch(text)
+        name, quant = (found["name"], found["quant"]) if found and text not in known else (text, None)
+        row = registry.row(name)
+        target = _remote(registry.quant(row, name, quant), quant or next(iter(row.target)))
+        own = None
+    return _with_drafter(name, target, str(drafter), own=own, row=row)
+
+
+def _with_drafter(name: str, target: Path | Remote, drafter: str, *, own: Path | None, row: Row | None) -> Wanted:
+    if drafter in (Kind.NONE, Kind.LOOKUP):
+        return Wanted(name, target, kind=Kind(drafter))
+    if drafter not in ("auto", Kind.DSPARK, Kind.MODEL):
+        path = Path(drafter)
+        found = None if path.exists() or _is_path(drafter) else _HUB_ID.fullmatch(drafter)
+        given: Path | Remote = Remote(Source(repo=found["repo"]), found["quant"]) if found else existing(path)
+        return Wanted(name, target, given)
+    if own is not None and drafter != Kind.MODEL:
+        return Wanted(name, target, own)
+    best = _best(row, None if drafter == "auto" else drafter)
+    if best is not None:
+        return Wanted(name, target, _remote(best, None), Kind(best.kind))
+    if drafter != "auto":
+        raise ModelNotFoundError(f"no {drafter} drafter is known for {name}; give one: --drafter PATH or user/repo")
+    return Wanted(name, target, kind=Kind.NONE)
+
+
+def _best(row: Row | None, kind: str | None) -> DrafterSource | None:
+    usable = [d for d in row.drafters if d.kind in set(Kind)] if row else []
+    return next((d for d in usable if kind in (None, d.kind)), None)
+
+
+def located(where: Path | Remote, progress: Progress, *, drafts_for: Path | None = None) -> Path:
+    """Path of a model, after fetching it if it is not here; a drafter's checkpoint is converted for its target."""
+    if isinstance(where, Path):
+        return where
+    from dspark_local.models import conversion, download  # noqa: PLC0415 - half a second that local files need not wait
+
+    checkpoints = drafts_for is not None
+    path = download.present(where.source, where.quant, checkpoints=checkpoints)
+    if path is None:
+        plan = download.plan(where.source, where.quant, checkpoints=checkpoints)
+        path = download.fetch(plan, progress)
+    if drafts_for is not None and path.is_dir():
+        return conversion.converted(path, drafts_for, progress)
+    return path
+
+
+def _remote(source: Source, quant: str | None) -> Path | Remote:
+    return registry.installed_file(source.package) if source.package else Remote(source, quant)
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(".gguf") or text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1
 
 
 def existing(path: Path) -> Path:
