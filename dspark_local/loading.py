@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import psutil
 
 from dspark_local.backend import identity
 from dspark_local.backend.base import Shape
-from dspark_local.backend.probe_cache import probe_once
+from dspark_local.backend.probe_cache import appraise_once, probe_once
 from dspark_local.backend.timing import Timing
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.none import NoDrafter
@@ -61,9 +62,9 @@ def load(
 ) -> Runtime:
     """Load a target and its drafter, ready to answer.
 
-    `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many tokens
-    a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text depend on
-    seed and target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
+    `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many
+    tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text
+    depend on seed and target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
@@ -78,24 +79,24 @@ def load(
     if files.draft and files.spec and not files.spec.has_markov:
         raise ModelFormatError(f"{files.draft.path.name} is a plain DFlash drafter; only DSpark ones are supported yet")
     gamma = files.spec.n_drafts if files.spec else 0
-    n_ctx = fit.context(files.target, ctx_size)
-    fit.check([f for f in (files.target, files.draft) if f], n_ctx=n_ctx, n_slots=slots)
-    extra_buffers = _try_out(files, gpu_layers)
     shape = Shape(
-        n_ctx=n_ctx,
+        n_ctx=fit.context(files.target, ctx_size),
         n_slots=slots,
         width=fixed_width or 1 + gamma,
         threads=threads or default_threads(),
         unified=fixed_width is None,
     )
+    choice = _fitted(files, shape, ctx_size, gpu_layers)
+    shape = replace(shape, n_ctx=choice.n_ctx, kv=choice.kv)
+    extra_buffers = _try_out(files, choice.layers.target)
 
     # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
     from dspark_local.backend.heads import MarkovHead  # noqa: PLC0415
     from dspark_local.backend.llama import LlamaDraft, LlamaTarget  # noqa: PLC0415
     from dspark_local.backend.model import Model  # noqa: PLC0415
 
-    def weights(path: Path, stage: str) -> Model:
-        return Model(path, gpu_layers=gpu_layers, extra_buffers=extra_buffers, progress=partial(report, stage))
+    def weights(path: Path, stage: str, layers: int) -> Model:
+        return Model(path, gpu_layers=layers, extra_buffers=extra_buffers, progress=partial(report, stage))
 
     def runtime(target: Target, drafter: Drafter, policy: Policy, **options: Any) -> Runtime:  # noqa: ANN401 - Runtime's
         engine = Engine(target, drafter, policy, is_end=target_model.is_end, fixed_width=fixed_width)
@@ -110,14 +111,14 @@ def load(
         return runtime(beside, NoDrafter(), Fixed(0))
 
     with ExitStack() as undo:
-        target_model = weights(files.target.path, "loading the target")
+        target_model = weights(files.target.path, "loading the target", choice.layers.target)
         undo.callback(target_model.close)
         target = LlamaTarget(target_model, shape, layers=files.spec.target_layers if files.spec else ())
         undo.callback(target.close)
         if not (files.draft and files.spec):
             undo.pop_all()
             return runtime(target, NoDrafter(), Fixed(0), plain=plain)
-        draft_model = weights(files.draft.path, "loading the drafter")
+        draft_model = weights(files.draft.path, "loading the drafter", choice.layers.draft)
         undo.callback(draft_model.close)
         draft = LlamaDraft(draft_model, target, files.spec, shape)
         undo.callback(draft.close)
@@ -136,6 +137,24 @@ def load(
         proposes = DSpark(draft, MarkovHead(files.draft))
         undo.pop_all()
     return runtime(target, proposes, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
+
+
+def _fitted(files: Inspection, shape: Shape, ctx_size: int | None, gpu_layers: int) -> fit.Choice:
+    """How the pair fits into this machine now. Raises OutOfMemoryError."""
+    simulated = replace(shape, n_ctx=min(shape.n_ctx, fit.MOST_SIMULATED))
+    draft = files.draft.path if files.draft else None
+    choice = fit.choose(
+        files,
+        appraise_once(files.target.path, draft, simulated, gpu_layers=gpu_layers),
+        simulated=simulated.n_ctx,
+        wanted=ctx_size,
+        n_slots=shape.n_slots,
+        gpu_layers=gpu_layers,
+        free=psutil.virtual_memory().available,
+    )
+    if choice.words:
+        _logger.warning(choice.words)
+    return choice
 
 
 def default_threads() -> int:

@@ -22,7 +22,7 @@ class Shape:
     """What the two contexts share: positions per slot, slots, rows per slot in a round, threads.
 
     `unified` puts all slots into one KV stream, which is faster; separate streams make a slot's rounding
-    independent of its neighbours (fixed-width mode).
+    independent of its neighbours (fixed-width mode). `kv` is the type of the target's keys and values, f16 or q8_0.
     """
 
     n_ctx: int
@@ -30,6 +30,7 @@ class Shape:
     width: int = 1
     threads: int = 1
     unified: bool = True
+    kv: str = "f16"
 
 
 @dataclass(frozen=True, slots=True)

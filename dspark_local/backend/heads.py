@@ -62,7 +62,6 @@ class MarkovHead:
         found[present] = self._draft.rows("markov_w2.weight", rows[present]) * self._scale
         return found
 
-
     def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> tuple[Floats, float]:
         """One row of a block, drafted behind `chained`, as it had been behind `previous`.
 

@@ -9,8 +9,13 @@ import ctypes
 import logging
 import os
 from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from dspark_local.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A desktop is never idle: by default OpenMP's threads spin so long between two parallel loops that one busy
 # neighbour doubles the time of a token. 1000 costs nothing on an idle machine and helps on some busy ones
@@ -28,9 +33,11 @@ api = llama_cpp.llama_cpp
 lib: ctypes.CDLL = api._lib  # noqa: SLF001 - the binding has no public name for the library that it loaded
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # ggml_log_level
+_GPUS = {1, 2}  # ggml_backend_dev_type: GPU, IGPU
 _logger = logging.getLogger("dspark_local.llama")
 _logger.addHandler(logging.NullHandler())
 _errors: deque[str] = deque(maxlen=8)
+_listeners: list[list[str]] = []
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp has no types
@@ -39,6 +46,8 @@ def _log(level: int, text: bytes, _user_data: object) -> None:
     if line and level in _LEVELS:
         if _LEVELS[level] == logging.ERROR:
             _errors.append(line)
+        for lines in _listeners:
+            lines.append(line)
         _logger.log(_LEVELS[level], "%s", line)
 
 
@@ -60,6 +69,36 @@ def forget_errors() -> None:
     _errors.clear()
 
 
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """All that llama.cpp says meanwhile, line by line: some of what it knows is nowhere else."""
+    lines: list[str] = []
+    _listeners.append(lines)
+    try:
+        yield lines
+    finally:
+        _listeners.remove(lines)
+
+
 def system_info() -> str:
     """What the build was compiled for, in llama.cpp's words."""
     return str(api.llama_print_system_info().decode())
+
+
+def gpu_memory() -> dict[str, int]:
+    """Free bytes of each GPU that this build drives, by name."""
+    found = {}
+    for i in range(_dev("count", ctypes.c_size_t, [])()):
+        device = _dev("get", ctypes.c_void_p, [ctypes.c_size_t])(i)
+        if _dev("type", ctypes.c_int, [ctypes.c_void_p])(device) in _GPUS:
+            free, total = ctypes.c_size_t(), ctypes.c_size_t()
+            pointer = ctypes.POINTER(ctypes.c_size_t)
+            _dev("memory", None, [ctypes.c_void_p, pointer, pointer])(device, free, total)
+            found[_dev("name", ctypes.c_char_p, [ctypes.c_void_p])(device).decode()] = free.value
+    return found
+
+
+def _dev(name: str, result: Any, arguments: list[Any]) -> Any:  # noqa: ANN401 - ctypes
+    function = getattr(lib, f"ggml_backend_dev_{name}")
+    function.restype, function.argtypes = result, arguments
+    return function

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dspark_local.backend.model import Model
     from dspark_local.formats.dflash import DraftSpec
 
-N_BATCH = 512  # a tap buffer takes n_batch · width · 4 B for every layer
+N_DECODE = 256  # the engine's prefill chunk: compute and tap buffers grow with it
+N_INJECT = 512  # rows of an injection
 
 
 class LlamaTarget:
@@ -31,10 +32,11 @@ class LlamaTarget:
         params = context_params(
             n_ctx=shape.n_ctx,
             n_slots=shape.n_slots,
-            n_batch=max(N_BATCH, rows),
+            n_batch=max(N_DECODE, rows),
             n_outputs=rows,
             threads=shape.threads,
             unified=shape.unified,
+            kv=shape.kv,
         )
         self._taps = taps_for(model.arch, layers, model.n_embd) if layers else None
         if self._taps:
@@ -105,7 +107,7 @@ class LlamaDraft:
         params = context_params(
             n_ctx=target.n_ctx + spec.block_size,
             n_slots=shape.n_slots,
-            n_batch=max(N_BATCH, rows),
+            n_batch=max(N_INJECT, rows),
             n_outputs=rows,
             threads=shape.threads,
             unified=True,

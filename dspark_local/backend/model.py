@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.memory import Batch
 
+KV_TYPES = {"f16": api.GGML_TYPE_F16, "q8_0": api.GGML_TYPE_Q8_0}
+_LOAD_NOTHING = 0  # LLAMA_LOAD_MODE_NONE, which simulation wants
 NO_SLOT = 1  # llama_decode: no room in the KV cache
 
 
@@ -22,7 +24,7 @@ class Model:
     """Weights of one GGUF file.
 
     `progress` is called with the share loaded, 0 to 1. `extra_buffers` False gives up repacked weights, which some
-    builds need (see probe.py).
+    builds need (see probe.py). `simulated` reads metadata only: contexts over it tell their size, and must not decode.
 
     Raises ModelNotFoundError or ModelFormatError.
     """
@@ -33,6 +35,7 @@ class Model:
         *,
         gpu_layers: int = -1,
         extra_buffers: bool = True,
+        simulated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         if not path.is_file():
@@ -40,6 +43,8 @@ class Model:
         params = api.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = extra_buffers
+        if simulated:
+            params.no_alloc, params.load_mode = True, _LOAD_NOTHING
         report = api.llama_progress_callback(lambda share, _: progress(share) is None if progress else True)
         params.progress_callback = report
         forget_errors()
@@ -111,7 +116,9 @@ class Model:
             self.pointer = None
 
 
-def context_params(*, n_ctx: int, n_slots: int, n_batch: int, n_outputs: int, threads: int, unified: bool) -> Any:  # noqa: ANN401 - llama_context_params
+def context_params(
+    *, n_ctx: int, n_slots: int, n_batch: int, n_outputs: int, threads: int, unified: bool, kv: str = "f16"
+) -> Any:  # noqa: ANN401 - llama_context_params
     """Parameters of a context with `n_ctx` positions for each of `n_slots` sequences."""
     params = api.llama_context_default_params()
     params.n_ctx = n_ctx * n_slots
@@ -121,6 +128,7 @@ def context_params(*, n_ctx: int, n_slots: int, n_batch: int, n_outputs: int, th
     params.n_outputs_max_per_seq = 0
     params.n_threads = params.n_threads_batch = threads
     params.kv_unified = unified
+    params.type_k = params.type_v = KV_TYPES[kv]
     params.swa_full = True  # a window that forgets cannot be rewound
     params.no_perf = True
     return params

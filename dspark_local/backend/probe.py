@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Self
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, Self
 
+from dspark_local.backend.appraisal import Buffer
 from dspark_local.errors import BackendError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dspark_local.backend.base import Shape
 
 _TAIL = 4096
 _MOST_DETAIL = 300
@@ -66,12 +69,32 @@ class Prober:
         self, target: Path, draft: Path | None = None, *, use_extra_bufts: bool = True, gpu_layers: int = 0
     ) -> Verdict:
         """Load a target, and the drafter for it; run one round. Raises BackendError without a child."""
+        said = self._ask(target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers)
+        return said if isinstance(said, Verdict) else Verdict(ok=said["ok"], detail=said["detail"])
+
+    def appraise(
+        self,
+        target: Path,
+        draft: Path | None,
+        shape: Shape,
+        *,
+        use_extra_bufts: bool = True,
+        gpu_layers: int = 0,
+    ) -> tuple[Buffer, ...] | Verdict:
+        """What the contexts of a pair would take, by llama.cpp's own simulation; or why that cannot be told."""
+        said = self._ask(target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers, shape=asdict(shape))
+        if isinstance(said, Verdict):
+            return said
+        if not said["ok"]:
+            return Verdict(ok=False, detail=said["detail"])
+        return tuple(Buffer(**buffer) for buffer in said["buffers"])
+
+    def _ask(self, target: Path, draft: Path | None, **options: Any) -> dict[str, Any] | Verdict:  # noqa: ANN401 - JSON
         job = {
             "target": str(target),
             "draft": str(draft) if draft else None,
-            "use_extra_bufts": use_extra_bufts,
-            "gpu_layers": gpu_layers,
             "threads": self._threads,
+            **options,
         }
         self._worker = self._worker or _Worker()
         try:
@@ -84,8 +107,8 @@ class Prober:
             detail = self._worker.epitaph()
             self.close()
             return Verdict(ok=False, detail=detail, died=True)
-        said = json.loads(answer)
-        return Verdict(ok=said["ok"], detail=said["detail"])
+        said: dict[str, Any] = json.loads(answer)
+        return said
 
 
 class _Worker:

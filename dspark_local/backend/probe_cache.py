@@ -8,11 +8,17 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from dspark_local.backend import identity
+from dspark_local.backend.appraisal import Buffer
 from dspark_local.backend.probe import Prober, Verdict
+from dspark_local.scheduling import store
+
+if TYPE_CHECKING:
+    from dspark_local.backend.base import Shape
 
 _MOST = 500  # verdicts kept, the latest
 
@@ -42,6 +48,30 @@ def probe_once(
     if verdict.ok or (verdict.died and "SIGKILL" not in verdict.detail):
         _save(path, dict([*_load(path).items(), (key, verdict)][-_MOST:]))
     return verdict
+
+
+def appraise_once(
+    target: Path,
+    draft: Path | None,
+    shape: Shape,
+    *,
+    use_extra_bufts: bool = True,
+    gpu_layers: int = 0,
+) -> tuple[Buffer, ...]:
+    """What a pair would take in this shape, by simulation, or as one said before; empty where it cannot be told."""
+    path = Path(platformdirs.user_cache_dir("dspark-local")) / "appraisals.json"
+    facts = identity.files([target, *([draft] if draft else [])])
+    key = identity.digest(facts, use_extra_bufts, gpu_layers, asdict(shape), identity.machine())
+    known = store.read(path, key)
+    if isinstance(known, dict) and isinstance(known.get("buffers"), list):
+        return tuple(Buffer(**buffer) for buffer in known["buffers"])
+    with Prober() as prober:
+        said = prober.appraise(target, draft, shape, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers)
+    if isinstance(said, Verdict):
+        return ()
+    if not any(buffer.use == "free" for buffer in said):  # what a GPU has free is another thing each time
+        store.write(path, key, {"buffers": [asdict(buffer) for buffer in said]})
+    return said
 
 
 def _load(path: Path) -> dict[str, Verdict]:

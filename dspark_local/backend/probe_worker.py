@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dspark_local.backend.appraisal import Buffer, read_buffers
 from dspark_local.backend.base import Block, Features, Shape, Span
+from dspark_local.backend.library import gpu_memory, listening
 from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.model import Model
+from dspark_local.backend.repack import repacked_bytes
 from dspark_local.errors import DSparkError
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.gguf import GGUF
@@ -31,27 +34,31 @@ _ALL_BYTES = bytes(range(1, 256)).decode("latin-1")  # a vocabulary without byte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to try: a target, a drafter for it or none, and how."""
+    """What to try: a target, a drafter for it or none, and how; with a `shape`, only what they would take in it."""
 
     target: str
     draft: str | None = None
     gpu_layers: int = 0
     use_extra_bufts: bool = True
     threads: int = 1
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`ok`, or why not, in one line."""
+    """`ok`, or why not, in one line; and the buffers of a simulation."""
 
     ok: bool
     detail: str = ""
+    buffers: tuple[Buffer, ...] = ()
 
 
 def try_job(job: Job) -> Answer:
     """Prefill, inject, draft and verify once. What llama.cpp refuses is an answer; what kills it is none."""
     try:
         with ExitStack() as held:
+            if job.shape:
+                return Answer(ok=True, buffers=_simulated(job, job.shape, held))
             _round(job, held)
     except DSparkError as error:
         return Answer(ok=False, detail=str(error))
@@ -76,14 +83,34 @@ def _round(job: Job, held: ExitStack) -> None:
     target.rewind(0, _N_TOKENS)
 
 
-def _model(job: Job, path: str) -> Model:
-    return Model(Path(path), gpu_layers=job.gpu_layers, extra_buffers=job.use_extra_bufts)
+def _simulated(job: Job, shape: Shape, held: ExitStack) -> tuple[Buffer, ...]:
+    draft = GGUF.open(job.draft) if job.draft else None
+    spec = read_draft_spec(draft) if draft else None
+    layers = spec.target_layers if spec else ()
+    with listening() as lines:
+        target = held.enter_context(closing(LlamaTarget(_model(job, job.target, simulated=True), shape, layers=layers)))
+    buffers = read_buffers("target", lines) + _repacked("target", GGUF.open(job.target), job)
+    if job.draft and draft and spec:
+        with listening() as lines:
+            held.enter_context(closing(LlamaDraft(_model(job, job.draft, simulated=True), target, spec, shape)))
+        buffers += read_buffers("draft", lines) + _repacked("draft", draft, job)
+    return buffers + tuple(Buffer("machine", name, "free", free) for name, free in gpu_memory().items())
+
+
+def _repacked(of: str, file: GGUF, job: Job) -> tuple[Buffer, ...]:
+    return (Buffer(of, "CPU", "repacked", repacked_bytes(file)),) if job.use_extra_bufts else ()
+
+
+def _model(job: Job, path: str, *, simulated: bool = False) -> Model:
+    return Model(Path(path), gpu_layers=job.gpu_layers, extra_buffers=job.use_extra_bufts, simulated=simulated)
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:
     """Answer jobs until the input ends."""
     for line in lines:
-        answer = try_job(Job(**json.loads(line)))
+        job = json.loads(line)
+        shape = job.pop("shape", None)
+        answer = try_job(Job(**job, shape=Shape(**shape) if shape else None))
         answers.write(json.dumps(asdict(answer)) + "\n")
         answers.flush()
 

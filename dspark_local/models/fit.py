@@ -1,36 +1,70 @@
-"""Whether a pair fits into memory, told before anything is loaded."""
+"""Whether a pair fits into this machine, and how: told before anything is loaded.
+
+Caches and compute buffers are what llama.cpp's simulation says (backend.appraisal); the rest is counted here. Anonymous
+memory and that of mapped files are told apart: a file's pages can be read again, the rest cannot.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from dspark_local.errors import OutOfMemoryError, UsageError
+from dspark_local.models.placement import Device, Layers, layers_that_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dspark_local.backend.appraisal import Buffer
     from dspark_local.formats.gguf import GGUF
+    from dspark_local.formats.inspection import Inspection
 
 DEFAULT_CTX = 8192
 MIN_CTX = 64
-_F16 = 2
-_COMPUTE = 64 << 20  # compute buffers of two small contexts
+LEAST_CTX = 2048  # what a chat is cut down to before its keys and values are
+MOST_SIMULATED = 1 << 15  # contexts are simulated up to here; beyond, what grows with them grows in proportion
+Q8_0_SHARE = 34 / 64  # bytes of a q8_0 element by those of an f16 one
+
+# Measured with tests/models/measured.py, over five shapes and three contexts (benchmarks/RESULTS.md).
+_PROCESS = 12 << 20
+_PER_HEADER_BYTE = 9  # a vocabulary, in llama.cpp and in our header: 2.4 to 8.8 of the real ones
+_MASK_BYTES = 4 * 256 // 3 * 2  # of compute for a position of context and a prefill chunk of 256 rows
+_INJECT_ROWS = 512
+_TAPPED, _PENDING = 2.6, 5.5  # copies of tapped rows: of an injection's, and of those that wait for it
+_MOST_PENDING = 768
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes by what takes them."""
+    """Bytes of host memory by what takes them."""
 
-    weights: int
-    kv: int
-    compute: int
+    mapped: int  # the files themselves
+    repacked: int  # weights in the layout that this CPU likes, beside those in the files
+    cache: int  # keys and values of both contexts
+    compute: int  # of the target; a drafter touches next to nothing of its own
+    host: int  # vocabularies, tapped rows, the process
+
+    @property
+    def anonymous(self) -> int:
+        """What has no file behind it."""
+        return self.repacked + self.cache + self.compute + self.host
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return self.weights + self.kv + self.compute
+        """What has to stay in memory for the pair to run: weights that were repacked are not read again."""
+        return self.anonymous + max(0, self.mapped - self.repacked)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a pair is to be loaded; `words` say why, if it is not as was asked."""
+
+    n_ctx: int
+    kv: str
+    layers: Layers
+    need: Need
+    words: str = ""
 
 
 def context(target: GGUF, wanted: int | None) -> int:
@@ -46,32 +80,108 @@ def context(target: GGUF, wanted: int | None) -> int:
     return wanted
 
 
-def need(files: list[GGUF], *, n_ctx: int, n_slots: int) -> Need:
-    """What the models of `files` take together."""
-    weights = sum(t.nbytes for f in files for t in f.tensors.values())
-    return Need(weights, sum(_kv(f) for f in files) * n_ctx * n_slots, _COMPUTE * len(files))
+def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ctx: int, kv: str = "f16") -> Need:
+    """What a pair takes with `n_ctx` positions for each slot, by a simulation with `simulated` ones in f16."""
+
+    def said(use: str, of: str | None = None) -> int:
+        return sum(b.nbytes for b in buffers if b.use == use and of in (None, b.of) and b.device not in devices)
+
+    devices = {b.device for b in buffers if b.use == "free"}
+
+    models = [f for f in (files.target, files.draft) if f]
+    grown = n_ctx / simulated
+    cache = said("cache", "target") * grown * (Q8_0_SHARE if kv == "q8_0" else 1) + said("cache", "draft") * grown
+    mask = max(0, n_ctx - simulated) * _MASK_BYTES
+    rows = 0
+    if files.spec:
+        row = files.spec.n_embd * len(files.spec.target_layers) * 4
+        rows = int(row * (_TAPPED * _INJECT_ROWS + _PENDING * min(_MOST_PENDING, n_ctx)))
+    header = sum(len(f.header.data) for f in models)
+    return Need(
+        mapped=sum(t.nbytes for f in models for t in f.tensors.values()),
+        repacked=said("repacked"),
+        cache=int(cache),
+        compute=said("compute", "target") + said("output") + mask,
+        host=_PROCESS + _PER_HEADER_BYTE * header + rows,
+    )
 
 
-def check(files: list[GGUF], *, n_ctx: int, n_slots: int) -> None:
-    """Raise OutOfMemoryError if the pair cannot fit into what the machine has free now."""
-    wanted = need(files, n_ctx=n_ctx, n_slots=n_slots)
-    free = psutil.virtual_memory().available
-    if wanted.total > free:
-        raise OutOfMemoryError(
-            f"{wanted.total // _MIB} MiB are needed ({wanted.weights // _MIB} for weights, {wanted.kv // _MIB} for "
-            f"{n_ctx * n_slots} tokens of context) and {free // _MIB} are free; lower --ctx-size or use a smaller model"
-        )
+def choose(
+    files: Inspection,
+    buffers: tuple[Buffer, ...],
+    *,
+    simulated: int,
+    wanted: int | None,
+    n_slots: int = 1,
+    gpu_layers: int = -1,
+    free: int,
+) -> Choice:
+    """The first way to load the pair that fits into `free` bytes of host memory and the devices among `buffers`.
+
+    A context that nobody asked for is halved, down to 2048 positions; then, or at the one that was asked for, keys and
+    values are kept in q8_0. Raises OutOfMemoryError, one line that says what would fit.
+    """
+    n_ctx = context(files.target, wanted)
+    for at, kv in _ways(files.target, n_ctx, fixed=wanted is not None):
+        found = _placed(files, buffers, simulated=simulated, n_ctx=at, kv=kv, gpu_layers=gpu_layers)
+        if found.need.total <= free:
+            words = "" if (at, kv) == (n_ctx, "f16") else _smaller(found, n_ctx, free)
+            return Choice(at, kv, found.layers, found.need, words)
+    least = _placed(files, buffers, simulated=simulated, n_ctx=n_ctx, kv="f16", gpu_layers=gpu_layers).need
+    tokens = n_ctx * n_slots
+    raise OutOfMemoryError(
+        f"{least.total // _MIB} MiB are needed ({max(0, least.mapped - least.repacked) // _MIB} of the files, "
+        f"{least.repacked // _MIB} repacked, {least.cache // _MIB} for {tokens} tokens of context, "
+        f"{(least.compute + least.host) // _MIB} to work in) and {free // _MIB} are free; "
+        + _instead(least, n_ctx, free)
+    )
 
 
-def _kv(file: GGUF) -> int:
-    """Bytes of keys and values for one position."""
+def _ways(target: GGUF, n_ctx: int, *, fixed: bool) -> Iterator[tuple[int, str]]:
+    at = n_ctx
+    yield at, "f16"
+    while not fixed and at // 2 >= LEAST_CTX:
+        at //= 2
+        yield at, "f16"
+    width = target.meta(f"{target.arch}.attention.key_length", 128)
+    if isinstance(width, int) and width % 32 == 0:  # q8_0 comes in blocks of 32
+        yield at, "q8_0"
 
-    def number(key: str, default: int) -> int:
-        value = file.meta(f"{file.arch}.{key}", default)
-        return value if isinstance(value, int) else default
 
-    heads = number("attention.head_count", 1)
-    kv_heads = number("attention.head_count_kv", heads)
-    width = number("embedding_length", 0) // max(1, heads)
-    key, value = number("attention.key_length", width), number("attention.value_length", width)
-    return number("block_count", 0) * kv_heads * (key + value) * _F16
+def _placed(
+    files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ctx: int, kv: str, gpu_layers: int
+) -> Choice:
+    """The pair with as many layers on the devices as fit there, the drafter's first; the rest in host memory."""
+    whole = need(files, buffers, simulated=simulated, n_ctx=n_ctx, kv=kv)
+    devices = [
+        Device(b.device, b.nbytes - sum(o.nbytes for o in buffers if o.device == b.device and o.use == "compute"))
+        for b in buffers
+        if b.use == "free"
+    ]
+    if not devices or gpu_layers == 0:
+        return Choice(n_ctx, kv, Layers(0, 0), whole)
+    layers, moved = layers_that_fit(files, whole.cache, devices, most=gpu_layers)
+    on_host = Need(
+        max(0, whole.mapped - moved.weights),
+        0 if moved.whole else whole.repacked * (whole.mapped - moved.weights) // max(1, whole.mapped),
+        whole.cache - moved.cache,
+        whole.compute,
+        whole.host,
+    )
+    return Choice(n_ctx, kv, layers, on_host)
+
+
+def _smaller(found: Choice, n_ctx: int, free: int) -> str:
+    kept = f", keys and values in {found.kv}" if found.kv != "f16" else ""
+    return (
+        f"{free // _MIB} MiB are free, so the context is {found.n_ctx} tokens of {n_ctx}{kept}; "
+        "--ctx-size asks for another"
+    )
+
+
+def _instead(least: Need, n_ctx: int, free: int) -> str:
+    rest = free - (least.total - least.cache)
+    fits = int(rest / max(1, least.cache) * n_ctx) // MIN_CTX * MIN_CTX
+    if fits >= MIN_CTX:
+        return f"lower --ctx-size to {fits}"
+    return "lower --ctx-size, leave the drafter out (--no-draft), or use a smaller quant or model"
