@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,15 @@ import psutil
 from dspark_local.backend import identity
 from dspark_local.backend.base import Shape
 from dspark_local.backend.probe_cache import appraise_once, probe_once
-from dspark_local.backend.timing import Timing
-from dspark_local.drafters.dspark import DSpark
+from dspark_local.drafters import lookup
+from dspark_local.drafters import model as chain
 from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
 from dspark_local.errors import ModelFormatError, UsageError
 from dspark_local.formats.inspection import inspect_files
+from dspark_local.formats.translation import translation
 from dspark_local.models import fit
-from dspark_local.models.locations import find
+from dspark_local.models.locations import Kind, Pair, find, kind_of
 from dspark_local.runtime import Runtime
 from dspark_local.scheduling.knowledge import Knowledge
 from dspark_local.scheduling.measure import measure
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Target
     from dspark_local.drafters.base import Drafter
     from dspark_local.formats.inspection import Inspection
+    from dspark_local.formats.translation import Translation
     from dspark_local.scheduling.policy import Policy
 
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
@@ -75,10 +77,8 @@ def load(
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter, report)
     report("checking", 0.0)
-    files = inspect_files(pair.target, pair.drafter)
-    if files.draft and files.spec and not files.spec.has_markov:
-        raise ModelFormatError(f"{files.draft.path.name} is a plain DFlash drafter; only DSpark ones are supported yet")
-    gamma = files.spec.n_drafts if files.spec else 0
+    found = _looked_at(pair)
+    kind, files, gamma = found.kind, found.files, found.gamma
     shape = Shape(
         n_ctx=fit.context(files.target, ctx_size),
         n_slots=slots,
@@ -86,14 +86,16 @@ def load(
         threads=threads or default_threads(),
         unified=fixed_width is None,
     )
-    choice = _fitted(files, shape, ctx_size, gpu_layers)
+    choice = _fitted(files, found.small, shape, ctx_size, gpu_layers)
     shape = replace(shape, n_ctx=choice.n_ctx, kv=choice.kv)
     extra_buffers = _try_out(files, choice.layers.target)
+    if found.small and extra_buffers:
+        extra_buffers = _try_out(found.small, choice.layers.draft)
 
     # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
-    from dspark_local.backend.heads import MarkovHead  # noqa: PLC0415
-    from dspark_local.backend.llama import LlamaDraft, LlamaTarget  # noqa: PLC0415
+    from dspark_local.backend.llama import LlamaTarget  # noqa: PLC0415
     from dspark_local.backend.model import Model  # noqa: PLC0415
+    from dspark_local.drafters import opening  # noqa: PLC0415
 
     def weights(path: Path, stage: str, layers: int) -> Model:
         return Model(path, gpu_layers=layers, extra_buffers=extra_buffers, progress=partial(report, stage))
@@ -115,17 +117,28 @@ def load(
         undo.callback(target_model.close)
         target = LlamaTarget(target_model, shape, layers=files.spec.target_layers if files.spec else ())
         undo.callback(target.close)
-        if not (files.draft and files.spec):
+        if kind is Kind.NONE:
             undo.pop_all()
             return runtime(target, NoDrafter(), Fixed(0), plain=plain)
-        draft_model = weights(files.draft.path, "loading the drafter", choice.layers.draft)
-        undo.callback(draft_model.close)
-        draft = LlamaDraft(draft_model, target, files.spec, shape)
-        undo.callback(draft.close)
-        known = _knowledge(files, shape, gamma, options=(gpu_layers, extra_buffers))
+        if pair.drafter:
+            draft_model = weights(pair.drafter, "loading the drafter", choice.layers.draft)
+            undo.callback(draft_model.close)
+            if found.vocabulary:
+                opened = opening.model(draft_model, found.vocabulary, target, shape)
+            else:
+                opened = opening.dspark(draft_model, files, target, shape)
+        else:
+            opened = opening.lookup(target, shape)
+        undo.callback(opened.drafter.close)
+        known = _knowledge([pair.target, pair.drafter], shape, gamma, options=(gpu_layers, extra_buffers, kind))
         if reckons(policy) and (remeasure or not known.measured):
-            timing = Timing(target, draft, width=shape.width, padded=fixed_width is not None)
-            measure(known.costs, timing, gamma=gamma, slots=slots, progress=partial(report, "measuring this machine"))
+            measure(
+                known.costs,
+                opened.timing(),
+                gamma=gamma,
+                slots=slots,
+                progress=partial(report, "measuring this machine"),
+            )
         chosen = named(
             policy,
             known.costs,
@@ -134,14 +147,50 @@ def load(
             forecast=known.forecast,
             fixed_rows=fixed_width and fixed_width * slots,
         )
-        proposes = DSpark(draft, MarkovHead(files.draft))
         undo.pop_all()
-    return runtime(target, proposes, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
+    return runtime(target, opened.drafter, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
 
 
-def _fitted(files: Inspection, shape: Shape, ctx_size: int | None, gpu_layers: int) -> fit.Choice:
-    """How the pair fits into this machine now. Raises OutOfMemoryError."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the files say, and what drafts: `small` and its `vocabulary` for a model of its own."""
+
+    kind: Kind
+    files: Inspection
+    small: Inspection | None = None
+    vocabulary: Translation | None = None
+
+    @property
+    def gamma(self) -> int:
+        """The most tokens of a block."""
+        if self.files.spec:
+            return self.files.spec.n_drafts
+        return {Kind.LOOKUP: lookup.BLOCK, Kind.MODEL: chain.BLOCK}.get(self.kind, 0)
+
+
+def _looked_at(pair: Pair) -> _Found:
+    """Raises ModelFormatError or PairError for files that cannot run together."""
+    if pair.drafter is None:
+        return _Found(pair.kind or Kind.NONE, inspect_files(pair.target))
+    kind = kind_of(pair.drafter)
+    if kind is Kind.MODEL:
+        files, small = inspect_files(pair.target), inspect_files(pair.drafter)
+        return _Found(kind, files, small, translation(files.target, small.target))
+    files = inspect_files(pair.target, pair.drafter)
+    if files.spec and not files.spec.has_markov:
+        raise ModelFormatError(f"{pair.drafter.name} is a plain DFlash drafter; only DSpark ones are supported yet")
+    return _Found(kind, files)
+
+
+def _fitted(
+    files: Inspection, small: Inspection | None, shape: Shape, ctx_size: int | None, gpu_layers: int
+) -> fit.Choice:
+    """How the models fit into this machine now, a small model that drafts set aside. Raises OutOfMemoryError."""
     simulated = replace(shape, n_ctx=min(shape.n_ctx, fit.MOST_SIMULATED))
+    aside = 0
+    if small:
+        buffers = appraise_once(small.target.path, None, simulated, gpu_layers=gpu_layers)
+        aside = fit.need(small, buffers, simulated=simulated.n_ctx, n_ctx=shape.n_ctx).total
     draft = files.draft.path if files.draft else None
     choice = fit.choose(
         files,
@@ -150,7 +199,7 @@ def _fitted(files: Inspection, shape: Shape, ctx_size: int | None, gpu_layers: i
         wanted=ctx_size,
         n_slots=shape.n_slots,
         gpu_layers=gpu_layers,
-        free=psutil.virtual_memory().available,
+        free=psutil.virtual_memory().available - aside,
     )
     if choice.words:
         _logger.warning(choice.words)
@@ -189,10 +238,9 @@ def _try_out(files: Inspection, gpu_layers: int) -> bool:
     return True
 
 
-def _knowledge(files: Inspection, shape: Shape, gamma: int, *, options: tuple[object, ...]) -> Knowledge:
+def _knowledge(paths: list[Path | None], shape: Shape, gamma: int, *, options: tuple[object, ...]) -> Knowledge:
     """What earlier runs learned of these files on this machine, under everything that the seconds depend on."""
-    assert files.draft
-    pair = identity.files([files.target.path, files.draft.path])
+    pair = identity.files([path for path in paths if path])
     fixed_width = None if shape.unified else shape.width
     facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, os.environ.get("GOMP_SPINCOUNT"))
     return Knowledge.recall(

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.draft().with_keys(tokenizer__ggml__mask_token_id=None).write(folder / "maskless.gguf")
     tiny.draft().with_keys(dflash__target_layers=Array(tiny.I32, [0, 7])).write(folder / "deep.gguf")
     tiny.draft().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "tokens.gguf")
+    tiny.target().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "bpe.gguf")
     tiny.draft().with_keys(dflash__embedding_length=(U32, 32)).write(folder / "broken.gguf")
     plain = {name: None for name in tiny.draft().tensors if name.startswith(("markov", "conf"))}
     tiny.draft().with_keys(dflash__has_confidence_head=(tiny.BOOL, False)).with_tensors(plain).write(
@@ -53,7 +54,8 @@ WRONG: dict[str, tuple[dict[str, Any], type[DSparkError], str]] = {
     "a truncated GGUF": ({"model": "cut.gguf"}, errors.ModelFormatError, "bytes"),
     "a truncated header": ({"model": "header.gguf"}, errors.ModelFormatError, "header.gguf"),
     "a drafter as target": ({"model": "d.gguf"}, errors.ModelFormatError, "drafter"),
-    "a target as drafter": ({"model": "t.gguf", "drafter": "t.gguf"}, errors.ModelFormatError, "not a DSpark drafter"),
+    "a small model of another tokenizer": ({"model": "t.gguf", "drafter": "bpe.gguf"}, errors.PairError, "tokenizer"),
+    "no model that could draft": ({"model": "t.gguf", "drafter": "model"}, errors.ModelNotFoundError, "give one"),
     "no such drafter": ({"model": "t.gguf", "drafter": "none.gguf"}, errors.ModelNotFoundError, "no such file"),
     "no mask token": ({"model": "t.gguf", "drafter": "maskless.gguf"}, errors.ModelFormatError, "mask"),
     "a layer too deep": ({"model": "t.gguf", "drafter": "deep.gguf"}, errors.PairError, "layer 7"),

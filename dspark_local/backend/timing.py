@@ -21,7 +21,7 @@ class Timing:
     however many are asked for.
     """
 
-    def __init__(self, target: Target, draft: Draft, *, width: int, padded: bool = False) -> None:
+    def __init__(self, target: Target, draft: Draft | None, *, width: int, padded: bool = False) -> None:
         self._target, self._draft = target, draft
         self._width, self._padded = width, padded
         self._hidden: Floats | None = None
@@ -42,6 +42,7 @@ class Timing:
 
     def draft(self, rows: int) -> float:
         """A draft of `rows` tokens: one block if it holds them, else the fewest of one length."""
+        assert self._draft is not None
         n = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= self._draft.block_size)
         began = self._draft.busy
         self._draft.draft([Block(slot, 0, slot) for slot in range(n)], rows // n)
@@ -49,9 +50,39 @@ class Timing:
 
     def inject(self, rows: int) -> float:
         """An injection of hidden states that the target really had."""
+        assert self._draft is not None
         assert self._hidden is not None
         began = self._draft.busy
         self._draft.inject([Features(0, 0, np.resize(self._hidden, (rows, self._hidden.shape[1])))])
         seconds = self._draft.busy - began
         self._draft.rewind(0, 0)
         return seconds
+
+
+class ChainTiming(Timing):
+    """The same where a small model drafts token by token, or nothing but the text does, which takes no time."""
+
+    def __init__(self, target: Target, small: Target | None, *, width: int, padded: bool = False) -> None:
+        super().__init__(target, None, width=width, padded=padded)
+        self._small = small
+
+    def draft(self, rows: int) -> float:
+        """A chain of so many tokens, in as few decodes as the slots allow."""
+        if self._small is None:
+            return 0.0
+        n = next(n for n in range(min(rows, self._small.n_slots), 0, -1) if rows % n == 0)
+        began = self._small.busy
+        for k in range(rows // n):
+            self._small.decode([Span(slot, k, [k]) for slot in range(n)])
+        for slot in range(n):
+            self._small.rewind(slot, 0)
+        return self._small.busy - began
+
+    def inject(self, rows: int) -> float:
+        """Committed tokens on their way into the small model's cache."""
+        if self._small is None:
+            return 0.0
+        began = self._small.busy
+        self._small.decode([Span(0, 0, [0] * rows, logits=False)])
+        self._small.rewind(0, 0)
+        return self._small.busy - began

@@ -77,7 +77,12 @@ class Options:
 
 
 _LOADING = (
-    click.option("--drafter", metavar="auto|none|PATH", default="auto", help="Drafter; auto finds the target's own."),
+    click.option(
+        "--drafter",
+        metavar="DRAFTER",
+        default="auto",
+        help="auto, dspark, model, lookup, none, a file, or user/repo of the hub.",
+    ),
     click.option(
         "--ctx-size",
         metavar="N",

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import ModelNotFoundError
+from dspark_local.formats.dflash import is_draft
+from dspark_local.formats.gguf import GGUF
 from dspark_local.models import registry
 from dspark_local.models.progress import Progress, silent
 from dspark_local.models.registry import Source
@@ -138,6 +140,11 @@ def _remote(source: Source, quant: str | None) -> Path | Remote:
 
 def _is_path(text: str) -> bool:
     return text.endswith(".gguf") or text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1
+
+
+def kind_of(drafter: Path) -> Kind:
+    """What a drafter's file says it is. Raises ModelFormatError."""
+    return Kind.DSPARK if is_draft(GGUF.open(drafter)) else Kind.MODEL
 
 
 def existing(path: Path) -> Path:

@@ -86,7 +86,9 @@ def test_a_pair_by_hub_ids_answers_and_fetches_nothing_the_second_time(hub: Hub,
     hub.repos["maker/T-GGUF"] = {"t-Q8_0.gguf": tiny.target().write(tmp_path / "t.gguf").read_bytes()}
     hub.repos["maker/D-GGUF"] = {"d-Q8_0.gguf": tiny.draft().write(tmp_path / "d.gguf").read_bytes()}
     for _ in range(2):
-        with dspark_local.load("maker/T-GGUF:Q8_0", drafter="maker/D-GGUF", ctx_size=128, threads=1) as runtime:
+        with dspark_local.load(
+            "maker/T-GGUF:Q8_0", drafter="maker/D-GGUF", policy="fixed:3", ctx_size=128, threads=1
+        ) as runtime:
             assert runtime.info.drafter == "dspark"
             assert runtime.generate("the", max_tokens=8).result().stats.draft_n
         asked, hub.asked = hub.asked, []

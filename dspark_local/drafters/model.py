@@ -1,0 +1,127 @@
+"""Model: a small model of the target's vocabulary drafts token by token, picked by the one rule from its own logits.
+
+Its context holds what it was given: behind a round, the part of its drafts that was accepted stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dspark_local.backend.base import Span
+from dspark_local.drafters.base import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
+
+    from dspark_local.backend.base import Features, Floats, Target
+    from dspark_local.formats.translation import Translation
+    from dspark_local.sequence import Sequence
+
+BLOCK = 7
+_BESIDE = 2  # tokens behind the draft model's cache that are decoded with the anchor; more go before, without logits
+MOST_ROWS = _BESIDE + 1  # with logits, for a sequence in a decode
+
+
+@dataclass(slots=True)
+class _Held:
+    """Tokens of a slot that the draft model's cache holds; whose they are, and how many of them are committed."""
+
+    tokens: list[int]
+    sequence: Sequence | None = None
+    sure: int = 0
+
+
+class Model:
+    """Proposes chains of a small model; `translation` where a few tokens of its vocabulary differ from the target's."""
+
+    name = "model"
+    block_size = BLOCK
+
+    def __init__(self, small: Target, translation: Translation) -> None:
+        self._small = small
+        self._translation = translation
+        self._held = {slot: _Held([]) for slot in range(small.n_slots)}
+
+    @property
+    def busy(self) -> float:
+        """Seconds spent inside the small model's decodes so far."""
+        return self._small.busy
+
+    def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
+        """A chain of γ tokens for each sequence, a decode for each token, and all sequences in it."""
+        spans = [self._rest(s) for s in sequences]
+        tokens: list[list[int]] = [[] for _ in sequences]
+        confidences: list[list[float]] = [[] for _ in sequences]
+        for k in range(gamma):
+            rows = self._decode(spans)
+            for i, sequence in enumerate(sequences):
+                logits = self._translation.logits(rows[i])
+                token = sequence.sampler.pick(logits, len(sequence.tokens) + k)
+                tokens[i].append(token)
+                confidences[i].append(_share(logits, token))
+            spans = [Span(s.slot, len(s.tokens) + k, [t[k]]) for s, t in zip(sequences, tokens, strict=True)]
+        return [Proposal(tuple(t), tuple(c)) for t, c in zip(tokens, confidences, strict=True)]
+
+    def _rest(self, sequence: Sequence) -> Span:
+        """What of a sequence the cache lacks, the anchor last; what it holds beyond is taken back."""
+        held = self._held[sequence.slot]
+        sure = held.sure if held.sequence is sequence else 0
+        start = sure + _common(held.tokens[sure:], sequence.tokens[sure:-1])
+        if start < len(held.tokens):
+            self._small.rewind(sequence.slot, start)
+            del held.tokens[start:]
+        held.sequence, held.sure = sequence, start
+        return Span(sequence.slot, start, sequence.tokens[start:])
+
+    def _decode(self, spans: list[Span], *, logits: bool = True) -> list[Floats]:
+        """Logits behind each span, in the small model's vocabulary; views that hold until the next decode."""
+        given = [Span(s.slot, s.start, self._translation.tokens(s.tokens), logits) for s in spans]
+        rows = self._small.decode(given)
+        for span in spans:
+            self._held[span.slot].tokens += span.tokens
+        return [r.logits[-1] for r in rows] if logits else []
+
+    def observe(self, features: Many[Features]) -> None:
+        """Nothing to keep: the tokens are all that is needed."""
+
+    def pending(self, slot: int) -> int:
+        """How many committed tokens the cache lacks, the anchor aside."""
+        held = self._held[slot]
+        return max(0, held.sequence.start - len(held.tokens)) if held.sequence else 0
+
+    def catch_up(self, sequences: Many[Sequence]) -> None:
+        """Decode what the cache lacks, unless it is so little that it comes with the anchor."""
+        for sequence in sequences:
+            rest = self._rest(sequence)
+            end = len(rest.tokens) - 1
+            if end <= _BESIDE:
+                continue
+            for at in range(0, end, self._small.n_batch):
+                piece = rest.tokens[at : min(end, at + self._small.n_batch)]
+                self._decode([Span(rest.slot, rest.start + at, piece)], logits=False)
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions of a slot."""
+        held = self._held[slot]
+        held.sequence, held.sure = None, 0
+        if n < len(held.tokens):
+            self._small.rewind(slot, n)
+            del held.tokens[n:]
+
+    def close(self) -> None:
+        """Free the small model."""
+        self._small.close()
+
+
+def _common(a: Many[int], b: Many[int]) -> int:
+    """Length of the common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _share(logits: Floats, token: int) -> float:
+    """What the small model itself gives a token, before temperature and truncation: its confidence."""
+    top = float(logits.max())
+    return float(np.exp(float(logits[token]) - top) / np.exp(logits - np.float32(top)).sum(dtype=np.float64))
