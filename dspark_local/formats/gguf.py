@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 import struct
-from dataclasses import dataclass
+from collections import ChainMap
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from dspark_local.errors import ModelError, ModelNotFoundError
 from dspark_local.formats.faults import format_fault, one_line, quoted
 from dspark_local.formats.header import KINDS, STRING, Entry, Header, TensorInfo, read_header
+from dspark_local.formats.parts import check_part, is_split, other_paths
 
 if TYPE_CHECKING:
     import os
@@ -30,21 +32,38 @@ __all__ = ["GGUF", "TensorInfo", "Value"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GGUF:
-    """An opened and checked file. Nothing of the tensor data is held; `rows` maps the file while it reads."""
+    """An opened and checked file, or the first of several with the rest as `parts`.
+
+    Nothing of the tensor data is held; `rows` maps the file while it reads.
+    """
 
     path: Path
     size: int
     mtime_ns: int
     header: Header
+    parts: tuple[GGUF, ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> GGUF:
-        """Read and check header and tensor table.
+        """Read and check header and tensor table, of all parts if it is the first of several.
 
         Raises ModelNotFoundError without such a file, ModelError if it cannot be read, and ModelFormatError,
         naming file and fault in one line, for all on which llama.cpp would fail.
         """
-        path = Path(path)
+        first = cls._open(Path(path))
+        if not is_split(first):
+            return first
+        parts: list[GGUF] = []
+        seen = set(first.header.tensors)
+        for number, other in enumerate(other_paths(first), 2):
+            part = cls._open(other)
+            check_part(first, part, number, seen)
+            seen |= part.header.tensors.keys()
+            parts.append(part)
+        return replace(first, parts=tuple(parts))
+
+    @classmethod
+    def _open(cls, path: Path) -> GGUF:
         shown = one_line(str(path))
         try:
             status = path.stat()
@@ -62,8 +81,10 @@ class GGUF:
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        """Name → TensorInfo, in the file's order."""
-        return self.header.tensors
+        """Name → TensorInfo, in the files' order."""
+        if not self.parts:
+            return self.header.tensors
+        return ChainMap(*(dict(f.header.tensors) for f in reversed((self, *self.parts))))
 
     @property
     def arch(self) -> str:
@@ -141,6 +162,9 @@ class GGUF:
             raise format_fault(self.path, f"has no tensor {quoted(name)}") from None
 
     def _bytes(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
+        for part in self.parts:
+            if info.name in part.header.tensors:
+                return part._bytes(info)  # noqa: SLF001 - another of its own kind
         try:
             status = self.path.stat()
             if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):

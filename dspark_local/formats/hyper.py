@@ -79,7 +79,8 @@ RULES = (
 GENERAL_RULES = (
     KeyRule("general.name", "str"),
     KeyRule("general.file_type", "u32"),
-    KeyRule("split.count", "u16", "1: merge the parts with llama-gguf-split", lambda value: value in {0, 1}),
+    KeyRule("split.count", "u16"),
+    KeyRule("split.no", "u16"),
 )
 DFLASH_RULES = (
     _count("%s.block_size", required=True, least=2, most=256),
