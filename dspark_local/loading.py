@@ -186,20 +186,23 @@ def _fitted(
     files: Inspection, small: Inspection | None, shape: Shape, ctx_size: int | None, gpu_layers: int
 ) -> fit.Choice:
     """How the models fit into this machine now, a small model that drafts set aside. Raises OutOfMemoryError."""
-    simulated = replace(shape, n_ctx=min(shape.n_ctx, fit.MOST_SIMULATED))
-    aside = 0
+    free = psutil.virtual_memory().available
+    slots = shape.n_slots
+    if choice := fit.if_small(files, small, n_ctx=shape.n_ctx, n_slots=slots, gpu_layers=gpu_layers, free=free):
+        return choice
+    simulated = replace(shape, n_ctx=fit.SIMULATED, threads=1)
     if small:
         buffers = appraise_once(small.target.path, None, simulated, gpu_layers=gpu_layers)
-        aside = fit.need(small, buffers, simulated=simulated.n_ctx, n_ctx=shape.n_ctx).total
+        free -= fit.need(small, buffers, simulated=fit.SIMULATED, n_ctx=shape.n_ctx).total
     draft = files.draft.path if files.draft else None
     choice = fit.choose(
         files,
         appraise_once(files.target.path, draft, simulated, gpu_layers=gpu_layers),
-        simulated=simulated.n_ctx,
+        simulated=fit.SIMULATED,
         wanted=ctx_size,
-        n_slots=shape.n_slots,
+        n_slots=slots,
         gpu_layers=gpu_layers,
-        free=psutil.virtual_memory().available - aside,
+        free=free,
     )
     if choice.words:
         _logger.warning(choice.words)

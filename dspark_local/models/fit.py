@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DEFAULT_CTX = 8192
 MIN_CTX = 64
 LEAST_CTX = 2048  # what a chat is cut down to before its keys and values are
-MOST_SIMULATED = 1 << 15  # contexts are simulated up to here; beyond, what grows with them grows in proportion
+SIMULATED = 4096  # positions that are simulated for each slot; what grows with them grows in proportion
+SMALL = 4  # times what a pair might take must be free for it to be called small
 Q8_0_SHARE = 34 / 64  # bytes of a q8_0 element by those of an f16 one
 
 # Measured with tests/models/measured.py, over five shapes and three contexts (benchmarks/RESULTS.md).
@@ -32,6 +33,7 @@ _MASK_BYTES = 4 * 256 // 3 * 2  # of compute for a position of context and a pre
 _INJECT_ROWS = 512
 _TAPPED, _PENDING = 2.6, 5.5  # copies of tapped rows: of an injection's, and of those that wait for it
 _MOST_PENDING = 768
+_SMALL_WORK = 256 << 20  # more than any model of that size works in
 _MIB = 1 << 20
 
 
@@ -80,6 +82,28 @@ def context(target: GGUF, wanted: int | None) -> int:
     return wanted
 
 
+def if_small(
+    files: Inspection, small: Inspection | None, *, n_ctx: int, n_slots: int, gpu_layers: int, free: int
+) -> Choice | None:
+    """The pair as it was asked for, if it is so small beside what is free that nothing has to be simulated.
+
+    Its need is then an upper bound.
+    """
+    models = [f for f in (files.target, files.draft, small.target if small else None) if f]
+    weights = sum(t.nbytes for f in models for t in f.tensors.values())
+    cache = sum(_most_cache(f) for f in models) * n_ctx * n_slots
+    bound = Need(weights, 2 * weights, cache, len(models) * _SMALL_WORK, _PROCESS)
+    if SMALL * bound.anonymous > free:
+        return None
+    return Choice(n_ctx, "f16", Layers(gpu_layers, gpu_layers), bound)
+
+
+def _most_cache(file: GGUF) -> int:
+    """Bytes of keys and values of a position in f16, at most: every head with its own, of twice the usual width."""
+    width, layers = (file.meta(f"{file.arch}.{key}", 0) for key in ("embedding_length", "block_count"))
+    return 8 * width * layers if isinstance(width, int) and isinstance(layers, int) else 1 << 20
+
+
 def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ctx: int, kv: str = "f16") -> Need:
     """What a pair takes with `n_ctx` positions for each slot, by a simulation with `simulated` ones in f16."""
 
@@ -91,7 +115,7 @@ def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ct
     models = [f for f in (files.target, files.draft) if f]
     grown = n_ctx / simulated
     cache = said("cache", "target") * grown * (Q8_0_SHARE if kv == "q8_0" else 1) + said("cache", "draft") * grown
-    mask = max(0, n_ctx - simulated) * _MASK_BYTES
+    mask = (n_ctx - simulated) * _MASK_BYTES
     rows = 0
     if files.spec:
         row = files.spec.n_embd * len(files.spec.target_layers) * 4
@@ -101,7 +125,7 @@ def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ct
         mapped=sum(t.nbytes for f in models for t in f.tensors.values()),
         repacked=said("repacked"),
         cache=int(cache),
-        compute=said("compute", "target") + said("output") + mask,
+        compute=max(0, said("compute", "target") + said("output") + mask),
         host=_PROCESS + _PER_HEADER_BYTE * header + rows,
     )
 

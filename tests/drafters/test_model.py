@@ -208,8 +208,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: model.write(folder / f"{name}.gguf") for name, model in models.items()}
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize(("temperature", "slots"), [(0.0, 1), (0.8, 3)])
 def test_in_llama_fixed_width_text_is_the_undrafted_text(
     files: dict[str, Path], temperature: float, slots: int
 ) -> None:

@@ -37,11 +37,11 @@ WITHIN = 0.08
 
 def predicted(target: Path, draft: Path, n_ctx: int) -> fit.Need:
     """As loading does it."""
-    files, shape = inspect_files(target, draft), Shape(n_ctx=n_ctx, width=5)
+    files, shape = inspect_files(target, draft), Shape(n_ctx=fit.SIMULATED, width=5)
     with Prober() as prober:
         buffers = prober.appraise(target, draft, shape)
     assert isinstance(buffers, tuple)
-    return fit.need(files, buffers, simulated=n_ctx, n_ctx=n_ctx)
+    return fit.need(files, buffers, simulated=fit.SIMULATED, n_ctx=n_ctx)
 
 
 def measured(target: Path, draft: Path, n_ctx: int) -> tuple[int, int]:
@@ -145,6 +145,17 @@ def test_what_cannot_fit_is_refused_with_what_would(pair: Inspection) -> None:
         chosen(pair, 10 * MIB, wanted=512)
 
 
+def test_a_small_pair_is_not_simulated(pair: Inspection) -> None:
+    """Its need is a bound that holds for any simulation; with less memory, or a long context, it is no small one."""
+    options = {"n_slots": 1, "gpu_layers": -1}
+    choice = fit.if_small(pair, None, n_ctx=512, free=8 << 30, **options)
+    assert choice
+    assert (choice.n_ctx, choice.kv, choice.layers) == (512, "f16", Layers(-1, -1))
+    assert choice.need.anonymous > predicted(pair.target.path, pair.draft.path if pair.draft else Path(), 512).anonymous
+    assert fit.if_small(pair, None, n_ctx=512, free=1 << 30, **options) is None
+    assert fit.if_small(pair, None, n_ctx=1 << 30, free=8 << 30, **options) is None
+
+
 def test_llamas_words_are_read() -> None:
     """As the pinned version writes them; another device's buffers are told apart."""
     lines = [
@@ -207,6 +218,7 @@ def test_a_runtime_with_quantised_keys_and_values_answers(pair: Inspection, monk
     """What is chosen is what is loaded, and the line that says so reaches the log."""
     assert pair.draft
     small = fit.Choice(256, "q8_0", Layers(0, 0), fit.Need(0, 0, 0, 0, 0), "it is smaller")
+    monkeypatch.setattr(fit, "if_small", lambda *_, **__: None)
     monkeypatch.setattr(fit, "choose", lambda *_, **__: small)
     said: list[str] = []
     monkeypatch.setattr(loading._logger, "warning", said.append)
