@@ -66,7 +66,10 @@ def pull(model: str, drafter: str, *, dry_run: bool) -> int:
 
     wanted = resolve(model, drafter)
     target = None
-    for what, remote in _remotes(wanted):
+    remotes = list(_remotes(wanted))
+    if not remotes:
+        say(f"{model} needs nothing from the hub")
+    for what, remote in remotes:
         plan = download.plan(remote.source, remote.quant, checkpoints=what == "drafter")
         say(f"{what}: {plan.repo}, {len(plan.files)} files, {size(plan.size)}, {size(plan.missing)} to fetch")
         if not dry_run:

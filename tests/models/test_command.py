@@ -62,6 +62,7 @@ def test_the_registry_is_told(said) -> None:
     assert "checked   nothing of this row" in out
     assert said("models", "path", "--registry")[1].strip().endswith("models.toml")
     assert len(said("models", "path", "demo")[1].splitlines()) == 2
+    assert said("models", "pull", "demo") == (0, "", "dspark-local: demo needs nothing from the hub\n")
 
 
 @pytest.mark.parametrize(
