@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from dspark_local.backend import probe_cache
+from dspark_local.backend import identity, probe_cache
 from dspark_local.backend.probe import Prober, Verdict
 from dspark_local.backend.probe_cache import probe_once
 from dspark_local.errors import ModelNotFoundError
@@ -143,7 +143,7 @@ def test_a_file_or_build_that_changed_is_probed_anew(
     probe_once(copy, cache=cache)
     assert counting.asked == 2
     for fact in ("_build", "_cpu"):
-        monkeypatch.setattr(probe_cache, fact, lambda: "another")
+        monkeypatch.setattr(identity, fact, lambda: "another")
         probe_once(copy, cache=cache)
     assert counting.asked == 4
 
