@@ -6,11 +6,13 @@ Plain decoding is the same loop with the empty drafter. The engine knows models 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dspark_local.backend.base import Features, Rows, Span, Target
 from dspark_local.errors import ContextError, UsageError
 from dspark_local.prefix import Slots
+from dspark_local.sampling.logprobs import logprobs
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.sequence import Sequence
 from dspark_local.types import FinishReason, Round, RoundTimes
@@ -22,8 +24,17 @@ if TYPE_CHECKING:
     from dspark_local.drafters.base import Drafter, Proposal
     from dspark_local.sampling.rule import Sampler
     from dspark_local.scheduling.policy import Policy
+    from dspark_local.types import TokenLogprobs
 
 CHUNK = 256  # tokens of a prefill decode: short enough to cancel between two
+
+
+@dataclass(slots=True)
+class Picked:
+    """What the target picked for one sequence in a round, and how likely it held it, if that was asked."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
 
 
 class Engine:
@@ -102,7 +113,7 @@ class Engine:
         rows = self._verify(ready, drafts)
         clock.lap("verify")
         committed = [self._accept(s, drafts.get(s.slot, ()), r) for s, r in zip(ready, rows, strict=True)]
-        features = [self._keep(s, tokens, r) for s, tokens, r in zip(ready, committed, rows, strict=True)]
+        features = [self._keep(s, p.tokens, r) for s, p, r in zip(ready, committed, rows, strict=True)]
         self.drafter.observe([f for f in features if f is not None])
 
         return self._record(ready, plan, proposals, drafts, committed, clock.stop())
@@ -202,15 +213,20 @@ class Engine:
             self._rewind(slot, held := 0)
         return Span(slot, held, ())
 
-    def _accept(self, sequence: Sequence, drafts: Many[int], rows: Rows) -> list[int]:
+    def _accept(self, sequence: Sequence, drafts: Many[int], rows: Rows) -> Picked:
         """Tokens that the target picks, up to the first that was not drafted, or that ends the answer."""
-        committed: list[int] = []
-        position = len(sequence.tokens)
+        picked = Picked()
+        wanted = sequence.sampler.params.logprobs
         for k, logits in enumerate(rows.logits):
-            committed.append(sequence.sampler.pick(logits, position + k))
-            if k == len(drafts) or committed[k] != drafts[k] or self._is_end(committed[k]):
+            token = sequence.walk.pick(logits)
+            if token is None:
                 break
-        return committed
+            picked.tokens.append(token)
+            if wanted is not None:
+                picked.logprobs.append(logprobs(logits, token, wanted))
+            if k == len(drafts) or token != drafts[k] or self._is_end(token):
+                break
+        return picked
 
     def _keep(self, sequence: Sequence, committed: list[int], rows: Rows) -> Features | None:
         """Commit, and forget what the caches hold beyond; the rows that stay are the drafter's to take."""
@@ -228,11 +244,12 @@ class Engine:
         plan: Plan,
         proposals: dict[int, Proposal],
         drafts: dict[int, tuple[int, ...]],
-        committed: list[list[int]],
+        committed: list[Picked],
         times: RoundTimes,
     ) -> list[tuple[Sequence, Round]]:
         records = []
-        for sequence, tokens in zip(ready, committed, strict=True):
+        for sequence, picked in zip(ready, committed, strict=True):
+            tokens = picked.tokens
             proposal, admitted = proposals.get(sequence.slot), drafts.get(sequence.slot, ())
             accepted = next((k for k, (a, b) in enumerate(zip(tokens, admitted, strict=False)) if a != b), None)
             record = Round(
@@ -246,6 +263,7 @@ class Engine:
                 why=plan.why,
                 rate=plan.rate,
                 plain=plan.plain,
+                logprobs=tuple(picked.logprobs),
             )
             sequence.stats.add(record)
             records.append((sequence, record))
@@ -257,6 +275,8 @@ class Engine:
     def _ended(self, sequence: Sequence) -> FinishReason | None:
         if self._is_end(sequence.anchor):
             return FinishReason.STOP
+        if sequence.walk.stuck:
+            return FinishReason.GRAMMAR
         if sequence.remaining <= 0:
             return FinishReason.LENGTH
         if len(sequence.tokens) > self._room:

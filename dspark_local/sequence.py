@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dspark_local.sampling.walk import Walk
 from dspark_local.types import FinishReason, Stats
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """Prompt and committed tokens of one slot.
+    """Prompt and committed tokens of one slot, and the `walk` that picks what follows them.
 
     `cached` positions are valid in the target's cache, and in the drafter's. The last token is never among them:
     it is the anchor, decoded first in the next round.
@@ -28,9 +29,11 @@ class Sequence:
     cached: int = 0
     finish_reason: FinishReason | None = None
     stats: Stats = field(default_factory=Stats)
+    walk: Walk = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompt_n = len(self.tokens)
+        self.walk = Walk.begin(self.sampler, self.tokens)
         self.stats.seed = self.sampler.seed
         self.stats.prompt_n = self.prompt_n
 

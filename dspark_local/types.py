@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from dspark_local.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_SEED = 2**64 - 1
 
@@ -18,38 +22,128 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens
     CONTEXT = "context"  # the context is full
     CANCELLED = "cancelled"
+    GRAMMAR = "grammar"  # it allows no token here, so the answer breaks off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How a token is drawn from the target's logits, in llama.cpp's order: top-k, top-p, min-p, temperature.
+    """How a token is drawn from the target's logits, in llama.cpp's order and with its names.
 
-    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 switch their truncation off. `seed` None
-    draws a seed, which the statistics report. `choice` tells apart several answers to one seed.
+    1. `logit_bias`: (token, what its logit gains), −inf to ban it.
+    2. Penalties over the last `repeat_last_n` tokens of prompt and answer (−1: all): `repeat_penalty` divides a
+       positive logit and multiplies a negative one, `frequency_penalty` counts occurrences, `presence_penalty` once.
+    3. DRY: `dry_multiplier` · `dry_base`^(n − `dry_allowed_length`) for a token that would repeat n tokens and itself,
+       over the last `dry_penalty_last_n` tokens (−1: all), not across any of `dry_sequence_breakers`.
+    4. `top_k`, `typical_p`, `top_p`, `min_p`.
+    5. `temperature`, 0 for the likeliest token; by entropy between it ± `dynatemp_range`, to `dynatemp_exponent`.
 
-    Raises UsageError for a value out of range.
+    0 switches off (1 for `repeat_penalty`, `typical_p`, `top_p`). `grammar` (GBNF) or `json_schema` (JSON text)
+    restricts the whole answer. `logprobs` n reports the target's own log-probability of every token and of the n
+    likeliest. `seed` None draws a seed, which the statistics report; `choice` tells apart several answers to one seed.
+
+    Raises UsageError for a value out of range, or two that contradict each other.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = 64
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    grammar: str | None = None
+    json_schema: str | None = None
+    logprobs: int | None = None
     seed: int | None = None
     choice: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UsageError(f"temperature must be 0 or more, not {self.temperature:g}")
-        if self.top_k < 0:
-            raise UsageError(f"top-k must be 0 (off) or more, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p must be above 0 and at most 1 (off), not {self.top_p:g}")
-        if not 0 <= self.min_p <= 1:
-            raise UsageError(f"min-p must be between 0 (off) and 1, not {self.min_p:g}")
+        for name, (fits, wanted) in _RANGES.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and fits(value)):
+                raise UsageError(f"{name.replace('_', '-')} must be {wanted}, not {value:g}")
+        if not all(self.dry_sequence_breakers):
+            raise UsageError("a dry-sequence-breaker must not be empty")
+        self._check_bias()
+        if self.grammar is not None and self.json_schema is not None:
+            raise UsageError("grammar and json-schema contradict each other; leave one out")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise UsageError(f"logprobs must be 0 (the tokens' own) or more, not {self.logprobs}")
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed must be between 0 and 2^64 - 1, not {self.seed}")
-        if not 0 <= self.choice < 2**32:
-            raise UsageError(f"choice must be between 0 and 2^32 - 1, not {self.choice}")
+
+    def _check_bias(self) -> None:
+        for token, bias in self.logit_bias:
+            if token < 0:
+                raise UsageError(f"logit-bias names tokens by number, 0 or more, not {token}")
+            if math.isnan(bias) or bias == math.inf:
+                raise UsageError(f"logit-bias must be a number, or -inf to ban a token, not {bias:g}")
+        if len({token for token, _ in self.logit_bias}) < len(self.logit_bias):
+            raise UsageError("logit-bias names a token twice")
+
+    @property
+    def penalises(self) -> bool:
+        """Whether tokens that occurred before are penalised one by one."""
+        return self.repeat_last_n != 0 and (
+            self.repeat_penalty != 1 or self.frequency_penalty != 0 or self.presence_penalty != 0
+        )
+
+    @property
+    def looks_back(self) -> int:
+        """How many tokens before it a pick depends on; −1 for all."""
+        windows = [self.repeat_last_n] * self.penalises + [self.dry_penalty_last_n] * bool(self.dry_multiplier)
+        return -1 if -1 in windows else max(windows, default=0)
+
+
+# What a value has to be, beside a finite number.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "temperature": (lambda t: t >= 0, "0 or more"),
+    "top_k": (lambda k: k >= 0, "0 (off) or more"),
+    "top_p": (lambda p: 0 < p <= 1, "above 0 and at most 1 (off)"),
+    "min_p": (lambda p: 0 <= p <= 1, "between 0 (off) and 1"),
+    "typical_p": (lambda p: 0 < p <= 1, "above 0 and at most 1 (off)"),
+    "repeat_penalty": (lambda r: r > 0, "above 0 (1 is off)"),
+    "repeat_last_n": (lambda n: n >= -1, "-1 (all), 0 (off) or more"),
+    "frequency_penalty": (lambda _: True, "a number (0 is off)"),
+    "presence_penalty": (lambda _: True, "a number (0 is off)"),
+    "dry_multiplier": (lambda m: m >= 0, "0 (off) or more"),
+    "dry_base": (lambda b: b >= 1, "1 or more"),
+    "dry_allowed_length": (lambda n: n >= 1, "1 or more"),
+    "dry_penalty_last_n": (lambda n: n >= -1, "-1 (all), 0 (off) or more"),
+    "dynatemp_range": (lambda r: r >= 0, "0 (off) or more"),
+    "dynatemp_exponent": (lambda e: e >= 0, "0 or more"),
+    "choice": (lambda c: 0 <= c < 2**32, "between 0 and 2^32 - 1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and its natural log-probability."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """What the target itself thought of a committed token: its own distribution, before temperature and all else.
+
+    `top` are the likeliest tokens, the likeliest first, as many as were asked for.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +186,8 @@ class Round:
 
     `tokens` are the committed ones, the target's own last; `draft` those that the drafter proposed, `admitted`
     how many of them were verified, `accepted` how many of those were committed; `confidences` one c_k per
-    drafted token [P §3.2.1]; `width` the verify width; `times` those of the whole round, all sequences.
+    drafted token [P §3.2.1]; `width` the verify width; `times` those of the whole round, all sequences; `logprobs`
+    one for each of `tokens`, or none if the request did not ask.
 
     `why` it drafted, or did not; `rate` and `plain` are the tokens per second, over all sequences, that the policy
     expected of drafting and of plain decoding, 0 where it expects nothing.
@@ -108,6 +203,7 @@ class Round:
     why: Why = Why.DRAFT
     rate: float = 0.0
     plain: float = 0.0
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
     @property
     def drafted(self) -> int:

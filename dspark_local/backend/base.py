@@ -85,6 +85,15 @@ class Drafted:
     confidences: Floats | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """A row of a block behind another token than the graph's: logits [n] of the tokens `ids`, ascending, and c_k."""
+
+    ids: npt.NDArray[np.int64]
+    logits: Floats
+    confidence: float
+
+
 class Target(Protocol):
     """The model whose text is wanted, with a KV cache for each of its slots.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dspark_local.backend.base import Rebased
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.faults import format_fault
 from dspark_local.sampling.truncation import top_k
@@ -35,7 +36,8 @@ class MarkovHead:
         if not spec.has_markov:
             raise format_fault(draft.path, "has no Markov head (markov_w1.weight)")
         self.rank = spec.markov_rank
-        self._draft = draft
+        self._w1 = draft.mapped("markov_w1.weight")
+        self._w2 = draft.mapped("markov_w2.weight")
         self._scale = np.float32(1)
         if "markov_w2.scale" in draft.tensors:
             self._scale = draft.rows("markov_w2.scale", [0])[0, 0]
@@ -46,7 +48,7 @@ class MarkovHead:
 
     def w1(self, tokens: Sequence[int] | Tokens) -> Floats:
         """W1 of the tokens that were drafted before: [n, rank]."""
-        return self._draft.rows("markov_w1.weight", np.asarray(tokens, np.int64))
+        return self._w1[np.asarray(tokens, np.int64)]
 
     def w2(self, tokens: Sequence[int] | Tokens) -> Floats:
         """W2 of candidate tokens, the optional `markov_w2.scale` applied: [n, rank].
@@ -55,28 +57,28 @@ class MarkovHead:
         """
         ids = np.asarray(tokens, np.int64)
         if self._row_of is None:
-            return self._draft.rows("markov_w2.weight", ids) * self._scale
+            return self._w2[ids] * self._scale
         rows = self._row_of[ids]
         present = rows >= 0
         found = np.zeros((len(ids), self.rank), np.float32)
-        found[present] = self._draft.rows("markov_w2.weight", rows[present]) * self._scale
+        found[present] = self._w2[rows[present]] * self._scale
         return found
 
-    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> tuple[Floats, float]:
-        """One row of a block, drafted behind `chained`, as it had been behind `previous`.
+    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
+        """One row [n_vocab] of a block, drafted behind `chained`, as it had been behind `previous`.
 
-        logits'(v) = logits(v) + W2[v] · (W1[previous] − W1[chained]) for the `CANDIDATES` largest, −inf for the
-        rest; the confidence's logit gains its own weights times the same difference [P §3.1, §3.2.1].
+        logits'(v) = logits(v) + W2[v] · (W1[previous] − W1[chained]) for the `CANDIDATES` largest; the confidence's
+        logit gains its own weights times the same difference [P §3.1, §3.2.1].
         """
-        shift = self.w1([previous]) - self.w1([chained])
-        ids = top_k(logits, CANDIDATES)
-        rebased = np.full_like(logits, -np.inf)
-        rebased[ids] = logits[ids] + self.w2(ids) @ shift[0]
+        before, after = self.w1([chained, previous])
+        shift = after - before
+        ids = np.sort(top_k(logits, CANDIDATES))
+        rebased = logits[ids] + self.w2(ids) @ shift
         if self.confidence is None:
-            return rebased, confidence
+            return Rebased(ids, rebased, confidence)
         clipped = min(max(confidence, _SURE), 1 - _SURE)
-        z = math.log(clipped / (1 - clipped)) + float(self.confidence @ shift[0])
-        return rebased, 1 / (1 + math.exp(-z))
+        z = math.log(clipped / (1 - clipped)) + float(self.confidence @ shift)
+        return Rebased(ids, rebased, 1 / (1 + math.exp(-z)))
 
 
 def _inverse(d2t: Tokens, n_vocab: int) -> Tokens:

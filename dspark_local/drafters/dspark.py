@@ -17,7 +17,7 @@ from dspark_local.drafters.base import Proposal
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
-    from dspark_local.backend.base import Draft, Drafted, Floats
+    from dspark_local.backend.base import Draft, Drafted, Floats, Rebased
     from dspark_local.sequence import Sequence
 
 
@@ -27,7 +27,7 @@ MOST_PENDING = 512  # rows of a slot that wait while nothing is drafted; in f32,
 class Head(Protocol):
     """The Markov head, row by row (backend.heads)."""
 
-    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> tuple[Floats, float]:
+    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
         """A row that was drafted behind `chained`, as it had been behind `previous`."""
         ...
 
@@ -68,17 +68,23 @@ class DSpark:
         return [self._pick(s, d) for s, d in zip(sequences, drafted, strict=True)]
 
     def _pick(self, sequence: Sequence, drafted: Drafted) -> Proposal:
+        """A token for each row, up to where the grammar, should there be one, leaves the drafter none."""
         tokens: list[int] = []
         confidences: list[float] = []
-        position = len(sequence.tokens)
+        walk = sequence.walk.fork()
         previous = chained = sequence.anchor  # the token picked for the row before, and the graph's own
-        for k, row in enumerate(drafted.logits):
-            logits, confidence = row, 1.0 if drafted.confidences is None else float(drafted.confidences[k])
+        for k, logits in enumerate(drafted.logits):
+            confidence = 1.0 if drafted.confidences is None else float(drafted.confidences[k])
             if self._head and previous != chained:
-                logits, confidence = self._head.rebase(row, confidence, chained, previous)
-            previous = sequence.sampler.pick(logits, position + k)
-            chained = previous if sequence.sampler.greedy else int(np.argmax(row))
-            tokens.append(previous)
+                row = self._head.rebase(logits, confidence, chained, previous)
+                token, confidence = walk.pick(row.logits, row.ids), row.confidence
+            else:
+                token = walk.pick(logits)
+            if token is None:
+                break
+            chained = int(np.argmax(logits))
+            previous = token
+            tokens.append(token)
             confidences.append(confidence)
         return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences))
 

@@ -16,16 +16,14 @@ from dspark_local.errors import ModelError, ModelNotFoundError
 from dspark_local.formats.faults import format_fault, one_line, quoted
 from dspark_local.formats.header import KINDS, STRING, Entry, Header, TensorInfo, read_header
 from dspark_local.formats.parts import check_part, is_split, other_paths
+from dspark_local.formats.rows import Floats, Rows
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dspark_local.formats.ggml import GGMLType
-
 Scalar = int | float | bool | str
 Value = Scalar | tuple[Scalar, ...]
-Floats = npt.NDArray[np.float32]
 
 __all__ = ["GGUF", "TensorInfo", "Value"]
 
@@ -34,7 +32,7 @@ __all__ = ["GGUF", "TensorInfo", "Value"]
 class GGUF:
     """An opened and checked file, or the first of several with the rest as `parts`.
 
-    Nothing of the tensor data is held; `rows` maps the file while it reads.
+    Nothing of the tensor data is held; `rows` and `mapped` map the file.
     """
 
     path: Path
@@ -139,14 +137,17 @@ class GGUF:
     # -- data
 
     def rows(self, name: str, indices: Sequence[int] | npt.NDArray[np.integer] | slice) -> Floats:
-        """Dequantise rows of a matrix: [len(indices), row length].
+        """Dequantise rows of a matrix: [len(indices), row length]. Raises as `mapped` and Rows do."""
+        return self.mapped(name)[indices]
 
-        Raises ModelFormatError where there is no such tensor, the file has shrunk, or the type has no
-        dequantiser; IndexError as numpy does.
+    def mapped(self, name: str) -> Rows:
+        """Map the rows of a matrix for who reads some of them often.
+
+        Raises ModelFormatError where there is no such tensor or the file was changed.
         """
         info = self._tensor(name)
         encoded = self._bytes(info).reshape(-1, info.nbytes // max(1, _n_rows(info)))
-        return _dequantised(self.path, info, np.ascontiguousarray(encoded[indices]))
+        return Rows(self.path, info.type, encoded)
 
     def ints(self, name: str) -> npt.NDArray[np.int64]:
         """Read all of an I64 or I32 tensor, flat."""
@@ -185,23 +186,3 @@ def _strings(data: bytes, entry: Entry) -> Iterator[bytes]:
         (length,) = length_at(data, at)
         yield data[at + 8 : at + 8 + length]
         at += 8 + length
-
-
-def _dequantised(path: Path, info: TensorInfo, encoded: npt.NDArray[np.uint8]) -> Floats:
-    match info.type.name:
-        case "F32":
-            return encoded.view("<f4").astype(np.float32, copy=False)
-        case "F16":
-            return encoded.view("<f2").astype(np.float32)
-        case _:
-            return _dequantised_blocks(path, info.type, encoded)
-
-
-def _dequantised_blocks(path: Path, kind: GGMLType, encoded: npt.NDArray[np.uint8]) -> Floats:
-    import gguf  # noqa: PLC0415  # a quarter of a second that most readers of a header need not spend
-
-    try:
-        rows: Floats = gguf.quants.dequantize(encoded, gguf.GGMLQuantizationType(kind.number))
-    except (ValueError, NotImplementedError):
-        raise format_fault(path, f"tensors of type {kind.name} cannot be read row by row") from None
-    return np.asarray(rows, np.float32).reshape(len(encoded), -1)

@@ -7,74 +7,71 @@ communication and drafter-invariant speculative decoding*.
 
 from __future__ import annotations
 
-import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from dspark_local.sampling.noise import gumbel
-from dspark_local.sampling.truncation import Ids, Logits, candidates
-
-SPREAD = 12.0  # nats below the likeliest token where the group begins; a part of what a seed means
-LEAST_TEMPERATURE = 1e-6
-GROUP = np.array([2**62])  # the group's counter in the noise: no token's
-Scores = npt.NDArray[np.float64]
+from dspark_local.sampling.draw import Draw
+from dspark_local.sampling.penalties import Row, penalised
+from dspark_local.sampling.temperature import temperature
+from dspark_local.sampling.truncation import candidates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dspark_local.sampling.constraint import Constraint
+    from dspark_local.sampling.dry import Breakers
+    from dspark_local.sampling.truncation import Ids, Logits
     from dspark_local.types import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Sampling parameters with their seed settled."""
+    """Sampling parameters with their seed settled, and what of them the vocabulary decides.
+
+    `breakers` stop DRY's repetitions; `constraint` is the grammar before the first token.
+    """
 
     params: SamplingParams
     seed: int
+    breakers: Breakers = field(default_factory=dict)
+    constraint: Constraint | None = None
 
     @classmethod
-    def of(cls, params: SamplingParams) -> Sampler:
+    def of(
+        cls, params: SamplingParams, *, breakers: Breakers | None = None, constraint: Constraint | None = None
+    ) -> Sampler:
         """Sampler of `params`; a seed is drawn when they have none."""
-        return cls(params, secrets.randbits(32) if params.seed is None else params.seed)
+        seed = secrets.randbits(32) if params.seed is None else params.seed
+        return cls(params, seed, breakers or {}, constraint)
 
-    @property
-    def greedy(self) -> bool:
-        """Whether a pick is the largest logit: at temperature 0, or so near that noise could not matter."""
-        return self.params.temperature < LEAST_TEMPERATURE
+    def pick(
+        self,
+        logits: Logits,
+        position: int,
+        *,
+        ids: Ids | None = None,
+        recent: Sequence[int] = (),
+        constraint: Constraint | None = None,
+    ) -> int | None:
+        """Token at absolute `position` for logits of shape [n_vocab], or [n] of the tokens `ids`, ascending.
 
-    def pick(self, logits: Logits, position: int) -> int:
-        """Token at absolute `position` for logits of shape [n_vocab]; of equal scores the smaller id wins."""
-        if self.greedy:
-            return int(np.argmax(logits))
-        ids = candidates(logits, self.params)
-        return self._draw(logits, position) if ids is None else int(ids[self._draw(logits[ids], position, ids)])
-
-    def _draw(self, logits: Logits, position: int, ids: Ids | None = None) -> int:
-        """Index of the winner among `logits`, whose tokens are `ids`, or all.
-
-        Tokens far below the likeliest draw as a group: the maximum of their noisy scores is Gumbel noise at the
-        logarithm of their mass. Only if the group wins is its own winner drawn, by the tokens' own noise, which the
-        group's does not depend on. So the draw is exact, and seldom hashes more than a small part of a vocabulary.
+        `recent` are the tokens before it, as far as penalties reach back. None if the constraint allows no token.
+        What it allows of the truncated set is drawn from; if that is nothing, what truncation leaves of the allowed.
         """
-        temperature, top = self.params.temperature, float(logits.max())
-        head = np.flatnonzero(logits >= top - SPREAD * temperature)
-        scores = self._scores(logits, head, position, ids, top)
-        best = int(np.argmax(scores))
-        if head.size == logits.size:
-            return best
-        weights = np.exp((logits - np.float32(top)) / np.float32(temperature))
-        weights[head] = 0
-        mass = float(weights.sum(dtype=np.float64))
-        if not mass or scores[best] >= math.log(mass) + self._noise(position, GROUP)[0]:
-            return int(head[best])
-        tail = np.flatnonzero(weights)
-        return int(tail[np.argmax(self._scores(logits, tail, position, ids, top))])
+        row = penalised(Row(logits, ids), self.params, recent, self.breakers)
+        token = self._draw(row, position, constraint)
+        if token is not None or constraint is None:
+            return token
+        tokens = row.tokens(np.arange(row.logits.size))
+        allowed = constraint.allowed(tokens) & (row.logits > -np.inf)
+        return self._draw(Row(row.logits[allowed], tokens[allowed]), position, None) if allowed.any() else None
 
-    def _scores(self, logits: Logits, at: Ids, position: int, ids: Ids | None, top: float) -> Scores:
-        tokens = at if ids is None else ids[at]
-        return (logits[at].astype(np.float64) - top) / self.params.temperature + self._noise(position, tokens)
-
-    def _noise(self, position: int, tokens: Ids) -> Scores:
-        return gumbel(self.seed, self.params.choice, position, tokens)
+    def _draw(self, row: Row, position: int, constraint: Constraint | None) -> int | None:
+        kept = candidates(row.logits, self.params)
+        if kept is not None:
+            row = Row(row.logits[kept], row.tokens(kept))
+        heat = temperature(row.logits, self.params)
+        return Draw(row.logits, row.ids, heat, self.seed, self.params.choice, position).winner(constraint)

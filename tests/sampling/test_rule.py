@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspark_local.errors import UsageError
-from dspark_local.sampling.rule import SPREAD, Sampler
+from dspark_local.sampling.draw import SPREAD
+from dspark_local.sampling.rule import Sampler
 from dspark_local.sampling.truncation import candidates, min_p, top_k, top_p
 from dspark_local.types import SamplingParams
 

@@ -1,0 +1,30 @@
+"""The temperature of a position: fixed, or the higher the less the model is sure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dspark_local.sampling.truncation import Logits
+    from dspark_local.types import SamplingParams
+
+
+def temperature(logits: Logits, params: SamplingParams) -> float:
+    """Temperature for the logits [n] that truncation left, as llama.cpp's `temp_ext` has it.
+
+    T − r + 2r·(H / log n)^e, H their entropy, r and e the dynamic range and exponent; never below 0.
+    """
+    if not params.dynatemp_range or logits.size < 2:  # noqa: PLR2004 - one token has no entropy
+        return params.temperature
+    logs = logits.astype(np.float64) - float(logits.max())
+    weights = np.exp(logs)
+    total = float(weights.sum())
+    possible = weights > 0
+    entropy = math.log(total) - float(weights[possible] @ logs[possible]) / total
+    unsure = min(1.0, max(0.0, entropy / math.log(logits.size)))
+    least = max(0.0, params.temperature - params.dynatemp_range)
+    span = params.temperature + params.dynatemp_range - least
+    return least + span * math.pow(unsure, params.dynatemp_exponent)
