@@ -146,7 +146,7 @@ class GGUF:
         Raises ModelFormatError where there is no such tensor or the file was changed.
         """
         info = self._tensor(name)
-        encoded = self._bytes(info).reshape(-1, info.nbytes // max(1, _n_rows(info)))
+        encoded = np.asarray(self._bytes(info)).reshape(-1, info.nbytes // max(1, _n_rows(info)))
         return Rows(self.path, info.type, encoded)
 
     def ints(self, name: str) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Which tokens may be drawn: top-k, typical-p, top-p, min-p, in llama.cpp's order (temperature comes last).
 
-Each takes logits [n] and indices into them, and answers with fewer indices.
+Each takes logits [n] and indices into them, None for all, and answers with fewer indices.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.floating]
-Weights = npt.NDArray[np.float64]
 
-_SORTED_FIRST = 1024  # a nucleus is seldom larger, and sorting a whole vocabulary takes milliseconds
+_SORTED = (1024, 8192)  # so many first: a nucleus is seldom larger, and to sort a whole vocabulary takes milliseconds
 _COLUMN = 64  # logits in a column, of which only the largest is looked at first
 
 
@@ -37,13 +36,14 @@ def candidates(logits: Logits, params: SamplingParams) -> Ids | None:
         and not 0 < params.top_k < logits.size
     ):
         return None
-    ids = top_k(logits, params.top_k)
+    ids = top_k(logits, params.top_k) if 0 < params.top_k < logits.size else None
     if params.typical_p < 1:
         ids = typical_p(logits, ids, params.typical_p)
     if params.top_p < 1:
         ids = top_p(logits, ids, params.top_p)
     if params.min_p > 0:
         ids = min_p(logits, ids, params.min_p)
+    assert ids is not None
     return np.sort(ids)
 
 
@@ -70,43 +70,46 @@ def _contenders(logits: Logits, k: int) -> Ids:
     return np.flatnonzero(logits >= np.partition(maxima, columns - k)[columns - k])
 
 
-def typical_p(logits: Logits, ids: Ids, p: float) -> Ids:
+def typical_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     """The fewest of `ids` whose share exceeds p, those first whose surprise is nearest to the entropy.
 
     Meister et al. 2023, *Locally typical sampling*.
     """
-    kept = logits[ids].astype(np.float64)
-    logs = kept - kept.max()
+    logs = (logits if ids is None else logits[ids]).astype(np.float64)
+    logs -= logs.max()
     weights = np.exp(logs)
-    logs -= math.log(weights.sum())
-    weights /= weights.sum()
+    total = float(weights.sum())
+    logs -= math.log(total)
     possible = weights > 0
-    entropy = -float(weights[possible] @ logs[possible])
+    entropy = -float(weights[possible] @ logs[possible]) / total
     odd = np.abs(logs + entropy)  # infinite where the weight is 0
-    return _fewest(ids, weights, -odd, lambda share: share > p)
+    return _fewest(ids, -odd, lambda first: np.cumsum(weights[first]) > p * total)
 
 
-def top_p(logits: Logits, ids: Ids, p: float) -> Ids:
+def top_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     """The fewest of `ids`, likeliest first, whose share of their probability reaches p."""
-    kept = logits[ids].astype(np.float64)
-    weights = np.exp(kept - kept.max())
+    kept = logits if ids is None else logits[ids]
+    weights = kept.astype(np.float64)
+    weights -= weights.max()
+    np.exp(weights, out=weights)
     wanted = p * weights.sum()
-    return _fewest(ids, weights, kept, lambda share: share >= wanted)
+    return _fewest(ids, kept, lambda first: np.cumsum(weights[first]) >= wanted)
 
 
-def min_p(logits: Logits, ids: Ids, p: float) -> Ids:
+def min_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     """Those of `ids` whose probability is at least p times the likeliest one's."""
-    kept = logits[ids]
-    likely: Ids = ids[kept >= kept.max() + math.log(p)]
-    return likely
+    kept = logits if ids is None else logits[ids]
+    likely = np.flatnonzero(kept >= kept.max() + math.log(p))
+    return likely if ids is None else ids[likely]
 
 
-def _fewest(ids: Ids, weights: Weights, order: Weights, enough: Callable[[Weights], npt.NDArray[np.bool_]]) -> Ids:
-    """`ids` by descending `order` up to where their weights together are `enough`; of equals the smaller id first."""
-    for n in (_SORTED_FIRST, 0):  # 0: all of them
+def _fewest(ids: Ids | None, order: Logits, enough: Callable[[Ids], npt.NDArray[np.bool_]]) -> Ids:
+    """`ids` by descending `order` up to where those so far are `enough`; of equals the smaller id first."""
+    for n in (*_SORTED, 0):  # 0: all of them
         some = top_k(order, n)
-        first = some[np.lexsort((ids[some], -order[some]))]
-        reached = enough(np.cumsum(weights[first]))
+        first = some[np.lexsort((some if ids is None else ids[some], -order[some]))]
+        reached = enough(first)
         if reached.any():
-            return ids[first[: int(np.argmax(reached)) + 1]]
-    return ids  # rounding kept the sum below p = 1 − ε
+            first = first[: int(np.argmax(reached)) + 1]
+            break
+    return first if ids is None else ids[first]  # all, if rounding kept the sum below p = 1 − ε
