@@ -1,8 +1,8 @@
 """Milliseconds that sampling takes on the host in a round, at a large vocabulary: every pick of drafter and target.
 
-A round of width w picks w tokens for the target and w − 1 for the drafter; each drafter's row but the first is re-based,
-as if no pick had been the graph's own. `verify` is the target's part. The aims at 152k tokens and width 8: 1.5 ms from
-logits with a top-k up to 256, 3 ms untruncated.
+A round of width w picks w tokens for the target and w − 1 for the drafter; each drafter's row but the first is
+re-based, as if no pick had been the graph's own. `verify` is the target's part. The aims at 152k tokens and width 8:
+1.5 ms from logits with a top-k up to 256, 3 ms untruncated.
 """
 
 from __future__ import annotations

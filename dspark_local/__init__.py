@@ -26,7 +26,16 @@ from dspark_local.errors import (
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
 from dspark_local.loading import load
 from dspark_local.runtime import Generation, Info, Runtime
-from dspark_local.types import FinishReason, Round, RoundTimes, SamplingParams, Stats, Why
+from dspark_local.types import (
+    FinishReason,
+    Round,
+    RoundTimes,
+    SamplingParams,
+    Stats,
+    TokenLogprob,
+    TokenLogprobs,
+    Why,
+)
 
 __all__ = [
     "BackendError",
@@ -54,6 +63,8 @@ __all__ = [
     "Stats",
     "Text",
     "Thinking",
+    "TokenLogprob",
+    "TokenLogprobs",
     "UsageError",
     "Why",
     "load",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dspark_local.types import FinishReason, Round, Stats
+    from dspark_local.types import FinishReason, Round, Stats, TokenLogprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class RoundDone:
-    """What a round did, and the sums so far."""
+    """What a round did, and the sums so far. Its text came before it, as far as the tokens made it certain."""
 
     round: Round
     stats: Stats
@@ -33,12 +33,13 @@ class RoundDone:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end: why, the whole answer, its tokens, and the sums."""
+    """The end: why, the whole answer, its tokens, and the sums; `logprobs` of each token, if they were asked for."""
 
     reason: FinishReason
     text: str
     tokens: tuple[int, ...]
     stats: Stats
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 Event = Text | Thinking | RoundDone | Finish

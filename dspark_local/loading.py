@@ -22,6 +22,7 @@ from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
 from dspark_local.errors import ModelFormatError, UsageError
 from dspark_local.formats.inspection import inspect_files
+from dspark_local.formats.preset import read_preset
 from dspark_local.formats.translation import translation
 from dspark_local.models import fit
 from dspark_local.models.locations import Kind, Pair, find, kind_of
@@ -102,7 +103,7 @@ def load(
 
     def runtime(target: Target, drafter: Drafter, policy: Policy, **options: Any) -> Runtime:  # noqa: ANN401 - Runtime's
         engine = Engine(target, drafter, policy, is_end=target_model.is_end, fixed_width=fixed_width)
-        return Runtime(engine, target_model, model=pair.name, **options)
+        return Runtime(engine, target_model, model=pair.name, preset=read_preset(files.target), **options)
 
     def plain() -> Runtime:
         with ExitStack() as undo:

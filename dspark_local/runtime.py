@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 from dspark_local.chat import Message, Reasoning, TextStream, encode_chat
 from dspark_local.errors import BackendError, ClosedError, DSparkError, UsageError
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
-from dspark_local.sampling.rule import Sampler
-from dspark_local.types import FinishReason, Round, SamplingParams, Stats
+from dspark_local.prepare import prepare
+from dspark_local.types import FinishReason, Round, SamplingParams, Stats, TokenLogprobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Vocab
     from dspark_local.engine import Engine
+    from dspark_local.sampling.rule import Sampler
     from dspark_local.scheduling.policy import Policy
     from dspark_local.sequence import Sequence
 
@@ -43,7 +44,10 @@ class Info:
 
 
 class Runtime:
-    """A loaded pair. Thread-safe; also a context manager. `dspark_local.load` makes one."""
+    """A loaded pair. Thread-safe; also a context manager. `dspark_local.load` makes one.
+
+    `preset` is how answers are drawn where a request does not say; the model's own, unless replaced.
+    """
 
     def __init__(
         self,
@@ -51,11 +55,13 @@ class Runtime:
         vocab: Vocab,
         *,
         model: str = "",
+        preset: SamplingParams | None = None,
         plain: Callable[[], Runtime] | None = None,
         at_rest: Callable[[], None] | None = None,
     ) -> None:
         """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do."""
         self.vocab = vocab
+        self.preset = preset or SamplingParams()
         self.info = Info(
             model=model,
             drafter=engine.drafter.name,
@@ -81,7 +87,10 @@ class Runtime:
         stop: Many[str] = (),
         draft: bool = True,
     ) -> Generation:
-        """Answer a conversation. Raises UsageError, ContextError or ClosedError here, others while iterating."""
+        """Answer a conversation, drawn by `sampling` or by the preset.
+
+        Raises UsageError, ContextError or ClosedError here, others while iterating.
+        """
         tokens = encode_chat(self.vocab, messages)
         return self._start(tokens, sampling, max_tokens, stop, draft=draft, reasoning=Reasoning())
 
@@ -147,9 +156,10 @@ class Runtime:
         if any(not s for s in stop):
             raise UsageError("a stop string must not be empty")
         self._engine.check(tokens)
+        room = min(max_tokens or MAX_TOKENS, self.info.n_ctx - len(tokens))
         request = Generation(
             tokens,
-            Sampler.of(sampling or SamplingParams()),
+            prepare(sampling or self.preset, self.vocab, room),
             max_tokens or MAX_TOKENS,
             TextStream(self.vocab, tuple(stop)),
             draft=draft,
@@ -249,6 +259,7 @@ class Generation:
     _ended: bool = False
     _text: list[str] = field(default_factory=list)
     _generated: list[int] = field(default_factory=list)
+    _logprobs: list[TokenLogprobs] = field(default_factory=list)
 
     def cancel(self) -> None:
         """Stop as soon as the round that runs is over; from any thread."""
@@ -317,13 +328,15 @@ class Generation:
             self._say(self.stream.push(token))
             if self.stream.stopped:
                 break
+        self._logprobs += record.logprobs[:kept]
         self._put(RoundDone(record, self.stats.snapshot()))
         return kept
 
     def finish(self, reason: FinishReason) -> None:
         """Say the rest, and why it ends."""
         self._say(self.stream.flush(), final=True)
-        self._put(Finish(reason, "".join(self._text), tuple(self._generated), self.stats.snapshot()))
+        stats = self.stats.snapshot()
+        self._put(Finish(reason, "".join(self._text), tuple(self._generated), stats, tuple(self._logprobs)))
 
     def fail(self, error: DSparkError) -> None:
         """End with an error."""

@@ -92,6 +92,11 @@ class SamplingParams:
             raise UsageError("logit-bias names a token twice")
 
     @property
+    def draws(self) -> bool:
+        """Whether the seed matters."""
+        return self.temperature > 0 or self.dynatemp_range > 0
+
+    @property
     def penalises(self) -> bool:
         """Whether tokens that occurred before are penalised one by one."""
         return self.repeat_last_n != 0 and (

@@ -14,6 +14,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dspark_local.sampling.constraint import Constraint
+    from dspark_local.sampling.dry import Breakers
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -159,8 +162,9 @@ class Draft(Protocol):
 
 
 class Vocab(Protocol):
-    """Text to tokens and back. Tokens are target token ids."""
+    """Text to tokens and back, and what of the samplers goes by a token's text. Tokens are target token ids."""
 
+    n_vocab: int
     chat_template: str | None
     bos: str
     eos: str
@@ -175,4 +179,12 @@ class Vocab(Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether the target ends its answer with this token."""
+        ...
+
+    def constraint(self, grammar: str) -> Constraint:
+        """A GBNF grammar's beginning. Raises UsageError for one that is faulty or that no token can begin."""
+        ...
+
+    def breakers(self, strings: tuple[str, ...]) -> Breakers:
+        """Where these strings occur in the text of tokens (sampling.dry)."""
         ...

@@ -6,14 +6,17 @@ import ctypes
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, forget_errors, last_error
 from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
+from dspark_local.sampling.dry import find_breakers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from dspark_local.backend.memory import Batch
+    from dspark_local.sampling.dry import Breakers
 
 KV_TYPES = {"f16": api.GGML_TYPE_F16, "q8_0": api.GGML_TYPE_Q8_0}
 _LOAD_NOTHING = 0  # LLAMA_LOAD_MODE_NONE, which simulation wants
@@ -53,17 +56,18 @@ class Model:
         if not self.pointer:
             raise ModelFormatError(f"llama.cpp cannot load {path.name}: {last_error()}")
         self._users = 1
-        self._vocab = api.llama_model_get_vocab(self.pointer)
-        self.n_vocab: int = api.llama_vocab_n_tokens(self._vocab)
+        self.vocab = api.llama_model_get_vocab(self.pointer)
+        self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = api.llama_model_n_embd(self.pointer)
         self.n_layer: int = api.llama_model_n_layer(self.pointer)
         self.n_ctx_train: int = api.llama_model_n_ctx_train(self.pointer)
         self.arch = self.meta("general.architecture") or ""
         self._pieces: dict[int, bytes] = {}
+        self._breakers: dict[tuple[str, ...], Breakers] = {}
         template = api.llama_model_chat_template(self.pointer, None)
         self.chat_template: str | None = template.decode() if template else None
-        self.bos = self._text(api.llama_vocab_bos(self._vocab))
-        self.eos = self._text(api.llama_vocab_eos(self._vocab))
+        self.bos = self._text(api.llama_vocab_bos(self.vocab))
+        self.eos = self._text(api.llama_vocab_eos(self.vocab))
 
     def meta(self, key: str) -> str | None:
         """A metadata value as text."""
@@ -76,7 +80,7 @@ class Model:
         data = text.encode()
         room = len(data) + 8
         tokens = (ctypes.c_int32 * room)()
-        n = api.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        n = api.llama_tokenize(self.vocab, data, len(data), tokens, room, False, special)
         assert n >= 0, "a token is at least a byte"
         return list(tokens[:n])
 
@@ -89,17 +93,36 @@ class Model:
 
     def is_end(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
-        return bool(api.llama_vocab_is_eog(self._vocab, token))
+        return bool(api.llama_vocab_is_eog(self.vocab, token))
+
+    def constraint(self, grammar: str) -> GrammarState:
+        """A GBNF grammar's beginning. Raises UsageError as GrammarState.of does."""
+        return GrammarState.of(self, grammar)
+
+    def breakers(self, strings: tuple[str, ...]) -> Breakers:
+        """Where DRY's repetitions end; found once for the same strings, in the text of every token."""
+        if strings not in self._breakers:
+            spelled = [self._detokenised(token) for token in range(self.n_vocab)]
+            self._breakers[strings] = find_breakers(strings, spelled, lambda text: self.encode(text, special=False))
+        return self._breakers[strings]
+
+    def _detokenised(self, token: int) -> bytes:
+        tokens, buffer = (ctypes.c_int32 * 1)(token), ctypes.create_string_buffer(64)
+        n = api.llama_detokenize(self.vocab, tokens, 1, buffer, len(buffer), False, True)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = api.llama_detokenize(self.vocab, tokens, 1, buffer, len(buffer), False, True)
+        return buffer.raw[:n]
 
     def _text(self, token: int) -> str:
         return self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)
-        n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        n = api.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
         if n < 0:
             buffer = ctypes.create_string_buffer(-n)
-            n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+            n = api.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
         return buffer.raw[:n]
 
     def share(self) -> Self:

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dspark_local.backend.base import Drafted, Floats, Rows
-from dspark_local.errors import BackendError
+from dspark_local.errors import BackendError, UsageError
+from dspark_local.sampling.dry import find_breakers
 from dspark_local.sampling.noise import gumbel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dspark_local.backend.base import Block, Features, Span
+    from dspark_local.sampling.constraint import Constraint
+    from dspark_local.sampling.dry import Breakers
 
 LogitsOf = Callable[[tuple[int, ...]], Floats]  # all tokens so far → logits [n_vocab] of the next
 
@@ -194,6 +197,15 @@ class ScriptedVocab:
     def is_end(self, token: int) -> bool:
         """Whether it is END."""
         return token == self.END
+
+    def constraint(self, grammar: str) -> Constraint:  # noqa: ARG002 - it has none
+        """Grammars are llama.cpp's."""
+        raise UsageError("the scripted backend has no grammars")
+
+    def breakers(self, strings: tuple[str, ...]) -> Breakers:
+        """Bytes in which these strings occur."""
+        pieces = [self.piece(token) for token in range(self.n_vocab)]
+        return find_breakers(strings, pieces, lambda text: self.encode(text, special=False))
 
 
 def _take(seconds: float) -> float:

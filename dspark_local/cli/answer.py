@@ -15,15 +15,19 @@ from dspark_local.events import Event, Finish, Text, Thinking
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dspark_local.backend.base import Vocab
     from dspark_local.runtime import Generation
 
 READER_GONE = 141  # 128 + SIGPIPE, as shells have it
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
-def write(generation: Generation, *, as_json: bool = False, seed: bool = False) -> int:
-    """Write a generation to its end, or to Ctrl-C; returns the exit code. `seed`: the statistics tell it."""
-    page = _Json() if as_json else _Page(seed=seed)
+def write(generation: Generation, *, vocab: Vocab | None = None, seed: bool = False) -> int:
+    """Write a generation to its end, or to Ctrl-C; returns the exit code.
+
+    `vocab` makes it one JSON object; `seed`: the statistics tell it.
+    """
+    page = _Json(vocab) if vocab else _Page(seed=seed)
     try:
         with _interrupting(generation) as interrupted:
             for event in generation:
@@ -78,14 +82,15 @@ class _Page:
 class _Json:
     """One object for programs, when all is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocab: Vocab) -> None:
+        self._vocab = vocab
         self._thinking: list[str] = []
 
     def take(self, event: Event) -> None:
         if isinstance(event, Thinking):
             self._thinking.append(event.text)
         elif isinstance(event, Finish):
-            _put(json.dumps(record(event, "".join(self._thinking))) + "\n")
+            _put(json.dumps(record(event, "".join(self._thinking), self._vocab)) + "\n")
 
 
 def _put(text: str) -> None:

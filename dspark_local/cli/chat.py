@@ -24,18 +24,17 @@ def command(options: Options, model: str) -> int:
 
     Without a terminal it answers one built-in prompt and ends.
     """
-    sampling = options.sampling
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):  # Textual draws on the last
         say(f"no terminal, so one prompt: {PROMPT}")
         with Progress() as progress:
             runtime = options.open(model, progress)
         with runtime:
-            generation = runtime.chat(options.messages(PROMPT), sampling, max_tokens=options.max_tokens)
-            return write(generation, seed=options.temperature > 0)
+            generation = runtime.chat(options.messages(PROMPT), max_tokens=options.max_tokens)
+            return write(generation, seed=runtime.preset.draws)
 
     resolve(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
     from dspark_local.tui import Settings, run  # noqa: PLC0415 - without a terminal Textual is never loaded
 
-    settings = Settings(sampling=sampling, max_tokens=options.max_tokens, system=options.system)
+    settings = Settings(max_tokens=options.max_tokens, system=options.system)
     run(lambda progress: options.open(model, progress), settings)
     return 0

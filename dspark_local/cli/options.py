@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +16,7 @@ from dspark_local.loading import FIXED_WIDTH, load
 from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dspark_local.runtime import Runtime
 
@@ -27,23 +29,12 @@ class Options:
     no_draft: bool = False
     policy: str = "auto"
     fixed_width: bool = False
-    seed: int | None = None
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # fields of SamplingParams that were given
     max_tokens: int | None = None
     ctx_size: int | None = None
     threads: int | None = None
     gpu_layers: int = -1
     system: str | None = None
-
-    @property
-    def sampling(self) -> SamplingParams:
-        """How tokens are drawn. Raises UsageError."""
-        return SamplingParams(
-            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, seed=self.seed
-        )
 
     @property
     def chosen_drafter(self) -> str:
@@ -62,8 +53,8 @@ class Options:
     def open(
         self, model: str, progress: Callable[[str, float], None] | None = None, *, remeasure: bool = False
     ) -> Runtime:
-        """Load the pair. Raises as `load` does."""
-        return load(
+        """Load the pair; what the user chose of sampling goes over the model's own preset. Raises as `load` does."""
+        runtime = load(
             model,
             drafter=self.chosen_drafter,
             policy=self.policy,
@@ -74,6 +65,8 @@ class Options:
             remeasure=remeasure,
             progress=progress,
         )
+        runtime.preset = replace(runtime.preset, **self.sampling)
+        return runtime
 
 
 _LOADING = (
@@ -106,23 +99,73 @@ _ANSWERING = (
         is_flag=True,
         help=f"Decode {FIXED_WIDTH} rows each round, always: the text then depends on seed and target alone.",
     ),
-    click.option("--seed", metavar="N", type=int, help="The same seed gives the same text.  [default: a drawn one]"),
-    click.option(
-        "--temperature", metavar="T", type=float, default=0.0, show_default=True, help="0 takes the likeliest token."
-    ),
-    click.option("--top-k", metavar="N", type=int, default=0, help="Keep the N likeliest tokens.  [default: all]"),
-    click.option("--top-p", metavar="P", type=float, default=1.0, help="Keep tokens up to mass P.  [default: all]"),
-    click.option(
-        "--min-p", metavar="P", type=float, default=0.0, help="Keep tokens above P × the likeliest.  [default: all]"
-    ),
     click.option("--max-tokens", metavar="N", type=click.IntRange(min=1), help="End an answer after N tokens."),
     click.option("--system", metavar="TEXT", help="System message that the conversation begins with."),
 )
 
 
+def _bias(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[int, float], ...]:
+    """TOKEN+BIAS, TOKEN-BIAS or TOKEN-inf, as llama.cpp has it."""
+    pairs = []
+    for text in given:
+        match = re.fullmatch(r"(\d+)([+-](?:inf|\d+\.?\d*|\.\d+))", text.strip())
+        if not match:
+            raise click.BadParameter(f"{text!r} is not TOKEN+BIAS or TOKEN-BIAS, as in 1234-inf or 42+1.5")
+        pairs.append((int(match[1]), float(match[2])))
+    return tuple(pairs)
+
+
+def _file(_context: click.Context, _option: click.Parameter, path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+
+
+_FILE = click.Path(path_type=Path)
+
+# Each bears the name of a field of SamplingParams; what is not given is the model's own, or off.
+_SAMPLING = (
+    click.option("--seed", metavar="N", type=int, help="The same seed gives the same text.  [default: a drawn one]"),
+    click.option("--temperature", metavar="T", type=float, help="0: the likeliest token.  [default: model's, or 0]"),
+    click.option("--dynatemp-range", metavar="R", type=float, help="Temperature between T-R and T+R, by entropy."),
+    click.option("--dynatemp-exponent", metavar="E", type=float, help="How entropy maps to it.  [default: 1]"),
+    click.option("--top-k", metavar="N", type=int, help="Keep the N likeliest tokens.  [default: model's, or all]"),
+    click.option("--typical-p", metavar="P", type=float, help="Keep tokens of typical surprise up to mass P."),
+    click.option("--top-p", metavar="P", type=float, help="Keep tokens up to mass P.  [default: model's, or all]"),
+    click.option("--min-p", metavar="P", type=float, help="Keep tokens above P × the likeliest.  [default: model's]"),
+    click.option("--repeat-penalty", metavar="R", type=float, help="Divide logits of tokens that occurred.  [1: off]"),
+    click.option("--repeat-last-n", metavar="N", type=int, help="Tokens that they look at; -1: all.  [default: 64]"),
+    click.option("--frequency-penalty", metavar="F", type=float, help="Take F per occurrence from a token's logit."),
+    click.option("--presence-penalty", metavar="F", type=float, help="Take F from the logit of tokens that occurred."),
+    click.option("--dry-multiplier", metavar="M", type=float, help="Penalise going on with a repetition (DRY)."),
+    click.option("--dry-base", metavar="B", type=float, help="Growth of DRY's penalty by length.  [default: 1.75]"),
+    click.option("--dry-allowed-length", metavar="N", type=int, help="Repetitions that DRY allows.  [default: 2]"),
+    click.option("--dry-penalty-last-n", metavar="N", type=int, help="Tokens it looks at; -1: all.  [default: 64]"),
+    click.option(
+        "--dry-sequence-breaker",
+        "dry_sequence_breakers",
+        metavar="TEXT",
+        multiple=True,
+        help='DRY stops at TEXT; repeatable.  [default: newline : " *]',
+    ),
+    click.option(
+        "--logit-bias",
+        metavar="TOKEN±BIAS",
+        multiple=True,
+        callback=_bias,
+        help="Add BIAS to a token's logit, -inf bans it; repeatable.",
+    ),
+    click.option("--grammar", metavar="FILE", type=_FILE, callback=_file, help="The answer fits this GBNF grammar."),
+    click.option("--json-schema", metavar="FILE", type=_FILE, callback=_file, help="The answer fits this JSON schema."),
+)
+
+
 def common(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command all options; it is called with an Options first."""
-    return _with(_LOADING + _ANSWERING, command)
+    return _with(_LOADING + _ANSWERING + _SAMPLING, command)
 
 
 def loading(command: Callable[..., int]) -> Callable[..., int]:
@@ -131,11 +174,15 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., int]) -> Callable[..., int]:
-    names = [field.name for field in fields(Options)]
+    names = [f.name for f in fields(Options)]
+    drawn = [f.name for f in fields(SamplingParams)]
 
     @functools.wraps(command)
     def with_options(**values: Any) -> int:  # noqa: ANN401 - click's values, which Options gives their types
-        return command(Options(**{name: values.pop(name) for name in names if name in values}), **values)
+        sampling = {name: value for name in drawn if (value := values.pop(name, None)) not in (None, ())}
+        SamplingParams(**sampling)  # a value out of range is told before anything is loaded
+        chosen = {name: values.pop(name) for name in names if name in values}
+        return command(Options(sampling=sampling, **chosen), **values)
 
     for option in reversed(options):
         option(with_options)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from dspark_local.types import FinishReason
 
 if TYPE_CHECKING:
+    from dspark_local.backend.base import Vocab
     from dspark_local.events import Finish
-    from dspark_local.types import Stats
+    from dspark_local.types import Stats, TokenLogprob, TokenLogprobs
 
 _ENDS = {
     FinishReason.STOP: "",
     FinishReason.LENGTH: "cut at --max-tokens",
     FinishReason.CONTEXT: "the context is full, see --ctx-size",
     FinishReason.CANCELLED: "interrupted",
+    FinishReason.GRAMMAR: "broken off: the grammar allows no token here",
 }
 
 
@@ -35,15 +37,27 @@ def line(finish: Finish, *, seed: bool) -> str:
     return " · ".join(filter(None, [*parts, _ENDS[finish.reason]]))
 
 
-def record(finish: Finish, thinking: str) -> dict[str, Any]:
-    """What `--json` prints; its keys are a promise, hence spelled out in `_stats`."""
-    return {
+def record(finish: Finish, thinking: str, vocab: Vocab) -> dict[str, Any]:
+    """What `--json` prints; its keys are a promise, hence spelled out here. `logprobs` only if they were asked for."""
+    said: dict[str, Any] = {
         "text": finish.text,
         "thinking": thinking,
         "tokens": list(finish.tokens),
         "finish_reason": finish.reason.value,
         "stats": _stats(finish.stats),
     }
+    if finish.logprobs:
+        said["logprobs"] = [
+            {**_logprob(entry, vocab), "top_logprobs": [_logprob(other, vocab) for other in entry.top]}
+            for entry in finish.logprobs
+        ]
+    return said
+
+
+def _logprob(entry: TokenLogprob | TokenLogprobs, vocab: Vocab) -> dict[str, Any]:
+    """As OpenAI's API has it, and the token's id; bytes may be a part of a character."""
+    piece = vocab.piece(entry.token)
+    return {"id": entry.token, "token": piece.decode("utf-8", "replace"), "logprob": entry.logprob, "bytes": [*piece]}
 
 
 def _stats(stats: Stats) -> dict[str, Any]:

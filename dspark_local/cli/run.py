@@ -18,6 +18,7 @@ from dspark_local.cli.progress import Progress
 @common
 @click.option("--raw", is_flag=True, help="Continue PROMPT as it is, without the chat template.")
 @click.option("--stop", metavar="TEXT", multiple=True, help="End the answer where TEXT would appear; repeatable.")
+@click.option("--logprobs", metavar="N", type=int, help="With --json: log-probabilities of each token and the N best.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, tokens, finish_reason, stats.")
 def command(options: Options, model: str, prompt: str, *, raw: bool, stop: tuple[str, ...], as_json: bool) -> int:
     """Answer PROMPT with MODEL: a name (`dspark-local models list`), user/repo:QUANT of the hub, or a GGUF file.
@@ -26,16 +27,17 @@ def command(options: Options, model: str, prompt: str, *, raw: bool, stop: tuple
     """
     if raw and options.system:
         raise click.UsageError("--raw sends PROMPT as it is: --system has no place in it.")
-    sampling = options.sampling
+    if "logprobs" in options.sampling and not as_json:
+        raise click.UsageError("--logprobs is printed by --json only; add it.")
     text = _read(prompt, raw=raw)
     with Progress() as progress:
         runtime = options.open(model, progress)
     with runtime:
         if raw:
-            generation = runtime.generate(text, sampling, max_tokens=options.max_tokens, stop=stop)
+            generation = runtime.generate(text, max_tokens=options.max_tokens, stop=stop)
         else:
-            generation = runtime.chat(options.messages(text), sampling, max_tokens=options.max_tokens, stop=stop)
-        return write(generation, as_json=as_json, seed=options.temperature > 0)
+            generation = runtime.chat(options.messages(text), max_tokens=options.max_tokens, stop=stop)
+        return write(generation, vocab=runtime.vocab if as_json else None, seed=runtime.preset.draws)
 
 
 def _read(prompt: str, *, raw: bool) -> str:
