@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, forget_errors, last_error
+from dspark_local.backend.spelling import Spelling
 from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
 from dspark_local.sampling.dry import find_breakers
 
@@ -94,6 +96,11 @@ class Model:
     def is_end(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
         return bool(api.llama_vocab_is_eog(self.vocab, token))
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """The bytes of all tokens; read once, when the first grammar wants them."""
+        return Spelling.of(self.n_vocab, self.piece, self.is_end)
 
     def constraint(self, grammar: str) -> GrammarState:
         """A GBNF grammar's beginning. Raises UsageError as GrammarState.of does."""

@@ -103,7 +103,7 @@ class _Converter:
         return self._typed(schema, where, depth, given)
 
     def _typed(self, schema: Schema, where: str, depth: int, given: set[str]) -> str:
-        kinds = schema.get("type", self._implied(given, where))
+        kinds = schema["type"] if "type" in schema else self._implied(given, where)
         kinds = list(kinds) if isinstance(kinds, list) else [kinds]
         for kind in kinds:
             if kind not in _TYPES:
