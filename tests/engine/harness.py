@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dspark_local.backend.scripted import LogitsOf, ScriptedDraft, ScriptedTarget
 from dspark_local.drafters.dspark import DSpark
@@ -43,9 +43,9 @@ def run(engine: Engine) -> None:
         engine.step()
 
 
-def say(engine: Engine, prompt: list[int], n: int, **params: float) -> Sequence:
+def say(engine: Engine, prompt: list[int], n: int, **params: Any) -> Sequence:
     """One request from start to end."""
-    sampling = SamplingParams(seed=1, **params)  # type: ignore[arg-type]  # keyword by keyword
+    sampling = SamplingParams(seed=1, **params)
     sequence = engine.add(prompt, Sampler.of(sampling), max_tokens=n)
     run(engine)
     return sequence

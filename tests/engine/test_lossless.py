@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,33 @@ from dspark_local.types import FinishReason, SamplingParams
 from tests.engine.harness import engine, run, say
 
 if TYPE_CHECKING:
+    import numpy as np
     from hypothesis.strategies import DataObject
+
+    from dspark_local.engine import Engine
+    from dspark_local.types import TokenLogprobs
+
+
+ALL_ON: dict[str, Any] = {
+    "top_k": 6,
+    "typical_p": 0.95,
+    "top_p": 0.9,
+    "min_p": 0.05,
+    "repeat_penalty": 1.2,
+    "repeat_last_n": 4,
+    "frequency_penalty": 0.3,
+    "presence_penalty": -0.2,
+    "dry_multiplier": 1.0,
+    "dry_allowed_length": 1,
+    "dry_penalty_last_n": -1,
+    "dynatemp_range": 0.3,
+    "logit_bias": ((0, 0.5), (1, -0.5)),
+    "logprobs": 1,
+}
+SAMPLERS: list[dict[str, Any]] = [
+    {}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"typical_p": 0.6}, {"dynatemp_range": 0.5},
+    {"repeat_penalty": 1.5, "repeat_last_n": 3}, {"dry_multiplier": 2.0, "dry_allowed_length": 1}, ALL_ON,
+]  # fmt: skip
 
 
 @settings(max_examples=10_000, deadline=None)
@@ -31,10 +59,10 @@ def test_random_pairs_say_what_the_target_says(
 ) -> None:
     """For random targets and drafters the drafted text equals the undrafted one, at every temperature."""
     target, draft = (random_logits(n_vocab, seed=s) for s in pair)
-    truncation = data.draw(st.sampled_from([{}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}]))
+    chosen = data.draw(st.sampled_from(SAMPLERS)) | {"temperature": temperature}
     n = data.draw(st.integers(1, 12))
-    plain = say(engine(target, n_vocab=n_vocab), prompt, n, temperature=temperature, **truncation)
-    drafted = say(engine(target, draft, n_vocab=n_vocab, gamma=gamma), prompt, n, temperature=temperature, **truncation)
+    plain = say(engine(target, n_vocab=n_vocab), prompt, n, **chosen)
+    drafted = say(engine(target, draft, n_vocab=n_vocab, gamma=gamma), prompt, n, **chosen)
     assert drafted.tokens == plain.tokens
     assert len(plain.tokens) == len(prompt) + n
 
@@ -49,6 +77,74 @@ def test_every_acceptance_pattern(gamma: int) -> None:
         sequence = say(engine(says, errs, n_vocab=n_vocab, gamma=gamma), [0], len(script))
         assert sequence.tokens == [0, *script]
         assert (sequence.stats.rounds, sequence.stats.draft_n_accepted) == expected(wrong, len(script), gamma)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 0.7, 1.0, 1.5])
+@pytest.mark.parametrize("gamma", [1, 3, 7])
+def test_every_acceptance_pattern_with_all_samplers(gamma: int, temperature: float) -> None:
+    """Whatever subset of 6 positions the drafter gets wrong: the tokens, and their log-probabilities, of no drafter."""
+    n_vocab, model = 16, random_logits(16, seed=8)
+    plain, told = telling(engine(model, n_vocab=n_vocab), temperature)
+    for wrong in range(2**6):
+        errs = erring(model, n_vocab, lambda length, wrong=wrong: bool(wrong >> (length - 1) & 1))
+        assert telling(engine(model, errs, n_vocab=n_vocab, gamma=gamma), temperature) == (plain, told)
+    assert len(told) == 6
+
+
+def telling(made: Engine, temperature: float) -> tuple[list[int], list[TokenLogprobs]]:
+    """Six tokens and what the records say of them."""
+    sampling = SamplingParams(temperature=temperature, seed=1, **ALL_ON)
+    sequence = made.add([0], Sampler.of(sampling), max_tokens=6)
+    told: list[TokenLogprobs] = []
+    while made.active:
+        told += [entry for _, record in made.step() for entry in record.logprobs]
+    return sequence.tokens, told
+
+
+@dataclass
+class Alternating:
+    """Allows even tokens where an odd one was said, and odd ones behind an even; nothing once `n` were said."""
+
+    n: int
+    last: int = 0
+
+    def allowed(self, tokens: np.ndarray) -> np.ndarray:
+        return (tokens % 2 != self.last % 2) & (self.n > 0)
+
+    def accept(self, token: int) -> None:
+        assert token % 2 != self.last % 2
+        self.n, self.last = self.n - 1, token
+
+    def copy(self) -> Alternating:
+        return replace(self)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pair=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)),
+    chosen=st.sampled_from(SAMPLERS),
+    temperature=st.sampled_from([0.0, 0.3, 0.7, 1.0, 1.5]),
+    gamma=st.integers(1, 7),
+    allowed=st.integers(0, 12),
+)
+def test_constrained_text_is_the_undrafted_one(
+    pair: tuple[int, int], chosen: dict[str, Any], temperature: float, gamma: int, allowed: int
+) -> None:
+    """Under a constraint as without; and where it allows nothing more, both break off there and say why."""
+    target, draft = (random_logits(8, seed=s) for s in pair)
+    sampler = Sampler.of(SamplingParams(temperature=temperature, seed=1, **chosen), constraint=Alternating(allowed))
+    plain, drafted = engine(target, n_vocab=8), engine(target, draft, n_vocab=8, gamma=gamma)
+    texts = []
+    for made in (plain, drafted):
+        sequence = made.add([4], sampler, max_tokens=10)
+        run(made)
+        texts.append((sequence.tokens, sequence.finish_reason))
+        assert say(made, sequence.tokens, 3).tokens[: len(sequence.tokens)] == sequence.tokens  # the caches are sound
+    assert texts[0] == texts[1]
+    tokens, reason = texts[0]
+    assert all(a % 2 != b % 2 for a, b in itertools.pairwise(tokens))
+    assert len(tokens) == 1 + min(10, allowed)
+    assert reason is (FinishReason.GRAMMAR if allowed < 10 else FinishReason.LENGTH)
 
 
 def expected(wrong: int, n: int, gamma: int) -> tuple[int, int]:
