@@ -10,6 +10,8 @@ import pytest
 from dspark_local.errors import ContextError, OutOfMemoryError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Command
 
 WRONG = [
@@ -24,6 +26,14 @@ WRONG = [
     (["run", "demo", "Hi", "--top-k", "-1"], "top-k must be"),
     (["run", "demo", "Hi", "--top-p", "0"], "top-p must be"),
     (["run", "demo", "Hi", "--min-p", "2"], "min-p must be"),
+    (["run", "demo", "Hi", "--typical-p", "0"], "typical-p must be"),
+    (["run", "demo", "Hi", "--repeat-penalty", "0"], "repeat-penalty must be"),
+    (["run", "demo", "Hi", "--dry-base", "0"], "dry-base must be"),
+    (["run", "demo", "Hi", "--logit-bias", "cat"], "not TOKEN+BIAS"),
+    (["run", "demo", "Hi", "--logit-bias", "1+2", "--logit-bias", "1-inf"], "twice"),
+    (["run", "demo", "Hi", "--grammar", "missing.gbnf"], "missing.gbnf: No such file"),
+    (["run", "demo", "Hi", "--logprobs", "2"], "--json"),
+    (["run", "demo", "Hi", "--json", "--logprobs", "-1"], "logprobs must be"),
     (["run", "demo", "Hi", "--max-tokens", "0"], "--max-tokens"),
     (["run", "demo", "Hi", "--policy", "fixed:-1"], "no policy is called"),
     (["run", "demo", "Hi", "--threads", "0"], "threads must be"),
@@ -49,6 +59,34 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(dspark: Command, arguments:
     assert len(before) <= (arguments[0] == "chat")  # which says first that there is no terminal
     assert last.startswith("dspark-local: ")
     assert says in last
+
+
+def test_grammar_and_schema_contradict_each_other(dspark: Command, tmp_path: Path) -> None:
+    """And a file of bytes that are no text is told from one that is missing."""
+    (given := tmp_path / "g").write_text("{}")
+    done = dspark("run", "demo", "Hi", "--grammar", str(given), "--json-schema", str(given))
+    assert (done.code, "contradict" in done.err) == (2, True)
+    given.write_bytes(b"\xff")
+    assert "not UTF-8 text" in dspark("run", "demo", "Hi", "--grammar", str(given)).err
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "says"),
+    [
+        ("--grammar", 'root ::= "a', "grammar, line 1"),
+        ("--grammar", r"root ::= [^\x01-\U0010FFFF]", "no text fits"),
+        ("--json-schema", "", "not JSON"),
+        ("--json-schema", '{"type": "string", "pattern": "a"}', "pattern cannot be enforced"),
+    ],
+)
+@pytest.mark.usefixtures("loads")
+def test_a_faulty_grammar_is_one_line(dspark: Command, tmp_path: Path, option: str, text: str, says: str) -> None:
+    """Nothing of llama.cpp's own words, and exit code 2."""
+    (given := tmp_path / "g").write_text(text)
+    done = dspark("run", "demo", "Hi", option, str(given))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert says in done.err
 
 
 @pytest.mark.parametrize("error", [ContextError("the prompt is\ntoo long"), OutOfMemoryError("no room")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 from dspark_local.cli import answer
 from dspark_local.testing import scripted_runtime
+from dspark_local.types import SamplingParams
 
 from .conftest import ANSWER
 
@@ -76,6 +78,34 @@ def test_json_is_one_object_with_the_promised_keys(dspark: Command, monkeypatch:
     assert set(stats["seconds"]) == {"prefill", "inject", "draft", "verify", "host", "total"}
     parts = [v for k, v in stats["seconds"].items() if k != "total"]
     assert stats["seconds"]["total"] == pytest.approx(sum(parts))
+
+
+@pytest.mark.usefixtures("loads")
+def test_logprobs_stand_in_the_json(dspark: Command) -> None:
+    """One for each token, with its text and bytes and the likeliest others, as OpenAI's API names them."""
+    said = json.loads(dspark("run", "demo", "Hi", "--json", "--logprobs", "2").out)
+    assert [entry["id"] for entry in said["logprobs"]] == said["tokens"]
+    first = said["logprobs"][0]
+    assert (first["token"], first["bytes"]) == ("A", [65])
+    assert first["logprob"] <= 0
+    assert first["top_logprobs"][0] == {k: v for k, v in first.items() if k != "top_logprobs"}
+    assert len(first["top_logprobs"]) == 2
+
+
+def test_what_is_not_given_is_the_models_own(dspark: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset of temperature 1 draws, so the statistics name the seed; an option goes over it."""
+    runtimes = []
+
+    def load(*_: object, **__: object) -> object:
+        runtimes.append(scripted_runtime())
+        runtimes[-1].preset = SamplingParams(temperature=1, top_k=20, top_p=0.9)
+        return runtimes[-1]
+
+    monkeypatch.setattr("dspark_local.cli.options.load", load)
+    assert "· seed " in dspark("run", "demo", "Hi").err
+    assert runtimes[-1].preset == SamplingParams(temperature=1, top_k=20, top_p=0.9)
+    assert "seed" not in dspark("run", "demo", "Hi", "--temperature", "0", "--top-k", "5", "--logit-bias", "3-inf").err
+    assert runtimes[-1].preset == SamplingParams(top_k=5, top_p=0.9, logit_bias=((3, -math.inf),))
 
 
 def test_thinking_stays_off_stdout(dspark: Command, monkeypatch: pytest.MonkeyPatch) -> None:
