@@ -21,16 +21,16 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import machine
 import numpy as np
 from scaled import PROMPTS, progress
-from tables import table
 
 import dspark_local
 from dspark_local.backend.base import Block, Features, Span
 from dspark_local.backend.heads import MarkovHead
 from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
 from dspark_local.backend.model import Model
+from dspark_local.bench import machine
+from dspark_local.bench.tables import table
 from dspark_local.chat import encode_chat
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.formats.inspection import inspect_files

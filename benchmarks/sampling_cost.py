@@ -13,15 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import machine
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
-from tables import table
 
 from dspark_local import SamplingParams
 from dspark_local.backend.base import Drafted
 from dspark_local.backend.heads import MarkovHead
+from dspark_local.bench import machine
+from dspark_local.bench.tables import table
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.formats.gguf import GGUF
 from dspark_local.sampling.rule import Sampler

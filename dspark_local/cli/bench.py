@@ -49,7 +49,7 @@ def command(
     `oracle` is told the acceptances beforehand, and shows the headroom.
     """
     assert options.max_tokens is not None  # both have defaults here
-    assert options.seed is not None
+    seed: int = options.sampling["seed"]
     asked = read(prompts) if prompts else built_in()
     head = "\n".join(f"- {line}" for line in [*machine.describe(), f"model: {model}"])
     with Progress() as progress:
@@ -61,7 +61,7 @@ def command(
                 if not isinstance(runtime.policy, Auto):
                     raise UsageError("there are no drafts to plan: this model runs without a drafter")
                 accept = planning.rates(accept_rates, most)
-                speeds = planning.planned(runtime.policy.cost, accept, names, seed=options.seed)
+                speeds = planning.planned(runtime.policy.cost, accept, names, seed=seed)
                 click.echo(head)
                 click.echo(f"\nPlanned, not measured: synthetic acceptance {accept_rates} on this machine's costs.\n")
                 click.echo(table(("policy", "× plain"), [(name, f"{x:.2f}") for name, x in speeds.items()]))
@@ -72,7 +72,7 @@ def command(
                 names,
                 trials=trials,
                 max_tokens=options.max_tokens,
-                seed=options.seed,
+                seed=seed,
                 progress=progress,
             )
     head += f"\n- {trials} trials of at most {options.max_tokens} tokens"
