@@ -25,9 +25,9 @@ import numpy as np
 from scaled import PROMPTS, progress
 
 import dspark_local
-from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.base import Block, Features, Shape, Span
 from dspark_local.backend.heads import MarkovHead
-from dspark_local.backend.llama import LlamaDraft, LlamaTarget, Shape
+from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.model import Model
 from dspark_local.bench import machine
 from dspark_local.bench.tables import table

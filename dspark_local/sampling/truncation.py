@@ -6,7 +6,7 @@ Each takes logits [n] and indices into them, None for all, and answers with fewe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.floating]
+Weights = npt.NDArray[np.float64]
 
-_SORTED = (1024, 8192)  # so many first: a nucleus is seldom larger, and to sort a whole vocabulary takes milliseconds
+_SORTED = 1024  # a nucleus is seldom larger
 _COLUMN = 64  # logits in a column, of which only the largest is looked at first
 
 
@@ -83,7 +84,8 @@ def typical_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     possible = weights > 0
     entropy = -float(weights[possible] @ logs[possible]) / total
     odd = np.abs(logs + entropy)  # infinite where the weight is 0
-    return _fewest(ids, -odd, lambda first: np.cumsum(weights[first]) > p * total)
+    at = _fewest(-odd, weights, lambda mass: mass > p * total)
+    return at if ids is None else ids[at]
 
 
 def top_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
@@ -93,7 +95,8 @@ def top_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     weights -= weights.max()
     np.exp(weights, out=weights)
     wanted = p * weights.sum()
-    return _fewest(ids, kept, lambda first: np.cumsum(weights[first]) >= wanted)
+    at = _fewest(kept, weights, lambda mass: mass >= wanted)
+    return at if ids is None else ids[at]
 
 
 def min_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
@@ -103,13 +106,26 @@ def min_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     return likely if ids is None else ids[likely]
 
 
-def _fewest(ids: Ids | None, order: Logits, enough: Callable[[Ids], npt.NDArray[np.bool_]]) -> Ids:
-    """`ids` by descending `order` up to where those so far are `enough`; of equals the smaller id first."""
-    for n in (*_SORTED, 0):  # 0: all of them
-        some = top_k(order, n)
-        first = some[np.lexsort((some if ids is None else ids[some], -order[some]))]
-        reached = enough(first)
-        if reached.any():
-            first = first[: int(np.argmax(reached)) + 1]
-            break
-    return first if ids is None else ids[first]  # all, if rounding kept the sum below p = 1 − ε
+def _fewest(order: Logits, weights: Weights, enough: Callable[[Any], Any]) -> Ids:
+    """Indices by descending `order` up to where their weights together are `enough`; of equals the smaller first.
+
+    All of them if rounding keeps the sum below. Sorting a whole vocabulary takes milliseconds, so only the part
+    where the end lies is sorted: mostly the largest few, else what halving leaves.
+    """
+    open_to, taken, mass = top_k(order, _SORTED), [np.empty(0, np.int64)], 0.0
+    if not enough(weights[open_to].sum()):
+        open_to = np.arange(order.size)
+        while open_to.size > _SORTED:
+            likelier = np.zeros(open_to.size, np.bool_)
+            likelier[top_k(order[open_to], open_to.size // 2)] = True
+            half = open_to[likelier]
+            with_half = mass + float(weights[half].sum())
+            if enough(np.float64(with_half)):
+                open_to = half
+            else:
+                taken.append(half)
+                open_to, mass = open_to[~likelier], with_half
+    first = open_to[np.lexsort((open_to, -order[open_to]))]
+    reached = enough(mass + np.cumsum(weights[first]))
+    end = int(np.argmax(reached)) + 1 if reached.any() else first.size
+    return np.concatenate((*taken, first[:end]))

@@ -87,9 +87,21 @@ def test_the_group_of_unlikely_tokens_is_drawn_exactly() -> None:
 
 
 def test_a_large_nucleus_is_found_whole() -> None:
-    """Top-p over more tokens than are sorted at first."""
-    assert top_p(np.zeros(5000, np.float32), np.arange(5000), 0.5).size == 2500
-    assert list(top_p(np.zeros(5000, np.float32), np.arange(5000), 0.5)[:3]) == [0, 1, 2]
+    """Top-p over more tokens than are sorted at first: of equals the smaller ids."""
+    assert sorted(top_p(np.zeros(5000, np.float32), None, 0.5)) == list(range(2500))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20_000), st.floats(0.01, 0.999), st.integers(0, 5))
+def test_a_nucleus_is_that_of_a_sort(seed: int, size: int, p: float, levels: int) -> None:
+    """However large, and with however many ties."""
+    logits = np.random.default_rng(seed).normal(0, 2, size).round(levels).astype(np.float32)
+    order = np.lexsort((np.arange(size), -logits))
+    weights = np.exp(logits.astype(float) - float(logits.max()))
+    sums = np.cumsum(weights[order])
+    found = top_p(logits, None, p)
+    assert set(found) == set(order[: found.size])
+    assert sums[found.size - 1] >= p * sums[-1] * (1 - 1e-12)
+    assert found.size == 1 or sums[found.size - 2] <= p * sums[-1] * (1 + 1e-12)
 
 
 def test_temperature_zero_is_greedy_and_the_smaller_id_wins_ties() -> None:
