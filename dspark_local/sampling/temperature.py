@@ -22,8 +22,8 @@ def temperature(logits: Logits, params: SamplingParams) -> float:
     logs = logits.astype(np.float64) - float(logits.max())
     weights = np.exp(logs)
     total = float(weights.sum())
-    possible = weights > 0
-    entropy = math.log(total) - float(weights[possible] @ logs[possible]) / total
+    mean = float(np.multiply(weights, logs, out=np.zeros_like(logs), where=weights > 0).sum()) / total
+    entropy = math.log(total) - mean
     unsure = min(1.0, max(0.0, entropy / math.log(logits.size)))
     least = max(0.0, params.temperature - params.dynatemp_range)
     span = params.temperature + params.dynatemp_range - least

@@ -82,8 +82,8 @@ def typical_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     total = float(weights.sum())
     logs -= math.log(total)
     possible = weights > 0
-    entropy = -float(weights[possible] @ logs[possible]) / total
-    odd = np.abs(logs + entropy)  # infinite where the weight is 0
+    entropy = -float(np.multiply(weights, logs, out=np.zeros_like(logs), where=possible).sum()) / total
+    odd = np.abs(logs + entropy)  # infinite where the weight is 0; no dot product, whose threads a busy machine stalls
     at = _fewest(-odd, weights, lambda mass: mass > p * total)
     return at if ids is None else ids[at]
 
