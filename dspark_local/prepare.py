@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import UsageError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prepare(params: SamplingParams, vocab: Vocab, room: int) -> Sampler:
-    """Sampler of `params` for an answer of at most `room` tokens.
+    """Sampler of `params` for an answer of at most `room` tokens; tokens that the model suppresses are banned.
 
     Raises UsageError for tokens that the vocabulary does not have, and for a grammar or a schema that is faulty,
     that forbids everything, or whose shortest text is longer than `room` tokens can be.
@@ -33,6 +35,9 @@ def prepare(params: SamplingParams, vocab: Vocab, room: int) -> Sampler:
                 "raise --ctx-size or --max-tokens, or ask for less"
             )
         constraint = vocab.constraint(grammar)
+    if vocab.suppressed:
+        bias = {**dict(params.logit_bias), **dict.fromkeys(vocab.suppressed, -math.inf)}
+        params = replace(params, logit_bias=tuple(bias.items()))
     breakers = vocab.breakers(params.dry_sequence_breakers) if params.dry_multiplier else None
     return Sampler.of(params, breakers=breakers, constraint=constraint)
 

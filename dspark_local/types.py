@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_SEED = 2**64 - 1
+LEAST_TEMPERATURE = 1e-6  # below, noise could not matter: the largest logit wins
 
 
 class FinishReason(StrEnum):
@@ -90,6 +91,11 @@ class SamplingParams:
                 raise UsageError(f"logit-bias must be a number, or -inf to ban a token, not {bias:g}")
         if len({token for token, _ in self.logit_bias}) < len(self.logit_bias):
             raise UsageError("logit-bias names a token twice")
+
+    @property
+    def likeliest(self) -> bool:
+        """Whether a pick is the largest logit, however the set is truncated; typical-p alone may drop it."""
+        return self.temperature < LEAST_TEMPERATURE and not self.dynatemp_range and self.typical_p >= 1
 
     @property
     def draws(self) -> bool:

@@ -165,6 +165,7 @@ class Vocab(Protocol):
     """Text to tokens and back, and what of the samplers goes by a token's text. Tokens are target token ids."""
 
     n_vocab: int
+    suppressed: tuple[int, ...]  # never to be written
     chat_template: str | None
     bos: str
     eos: str

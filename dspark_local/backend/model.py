@@ -64,6 +64,9 @@ class Model:
         self.n_layer: int = api.llama_model_n_layer(self.pointer)
         self.n_ctx_train: int = api.llama_model_n_ctx_train(self.pointer)
         self.arch = self.meta("general.architecture") or ""
+        n_suppressed = ctypes.c_int32()
+        suppressed = api.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(n_suppressed))
+        self.suppressed: tuple[int, ...] = tuple(suppressed[: n_suppressed.value]) if n_suppressed.value else ()
         self._pieces: dict[int, bytes] = {}
         self._breakers: dict[tuple[str, ...], Breakers] = {}
         template = api.llama_model_chat_template(self.pointer, None)

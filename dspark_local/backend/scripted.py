@@ -182,6 +182,7 @@ class ScriptedVocab:
 
     END = 256
     n_vocab = 257
+    suppressed: tuple[int, ...] = ()
     chat_template: str | None = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
     bos = ""
     eos = ""

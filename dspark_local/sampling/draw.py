@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from dspark_local.sampling.noise import gumbel
 from dspark_local.sampling.truncation import top_k
+from dspark_local.types import LEAST_TEMPERATURE
 
 if TYPE_CHECKING:
     from dspark_local.sampling.constraint import Constraint
     from dspark_local.sampling.truncation import Ids, Logits
 
 SPREAD = 12.0  # nats below the likeliest token where the group begins; a part of what a seed means
-LEAST_TEMPERATURE = 1e-6  # below, noise could not matter: the largest logit wins
 GROUP = np.array([2**62])  # the group's counter in the noise: no token's
 _FAR = 16.0  # nats below the likeliest: one count there bounds the group's mass closely enough to spare most sums
 _ROUNDING = 1 + 1e-4  # by which weights in 32 bits may exceed their bound

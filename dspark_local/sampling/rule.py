@@ -70,7 +70,7 @@ class Sampler:
         return self._draw(Row(row.logits[allowed], tokens[allowed]), position, None) if allowed.any() else None
 
     def _draw(self, row: Row, position: int, constraint: Constraint | None) -> int | None:
-        kept = candidates(row.logits, self.params)
+        kept = None if self.params.likeliest else candidates(row.logits, self.params)
         if kept is not None:
             row = Row(row.logits[kept], row.tokens(kept))
         heat = temperature(row.logits, self.params)

@@ -18,9 +18,11 @@ from dspark_local.sampling.penalties import Row, penalised
 from dspark_local.sampling.temperature import temperature
 from dspark_local.sampling.truncation import candidates
 from dspark_local.types import SamplingParams
+from tests.formats import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DATA = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 seeds = st.integers(0, 2**32 - 1)
@@ -196,6 +198,15 @@ def test_breakers_are_found_in_parts_of_tokens() -> None:
     pieces = [b"xaby", b"a", b"b", b"ca", b"c"]
     found = find_breakers(["ab"], pieces, lambda text: [pieces.index(text.encode())])
     assert found == {0: ((),), 1: ((2,),), 3: ((2,),)}
+
+
+def test_a_files_suppressed_tokens_are_known(tmp_path: Path) -> None:
+    """Those of tokenizer.ggml.suppress_tokens; none where it has none."""
+    keys = {"tokenizer__ggml__suppress_tokens": tiny.Array(tiny.I32, [5, 6])}
+    for name, made, expected in (("s", tiny.target().with_keys(**keys), (5, 6)), ("p", tiny.target(), ())):
+        model = Model(made.write(tmp_path / f"{name}.gguf"))
+        assert model.suppressed == expected
+        model.close()
 
 
 def candidates_of(logits: np.ndarray, **params: Any) -> np.ndarray:

@@ -161,6 +161,13 @@ def test_what_is_allowed_beyond_the_truncated_set_is_truncated_anew() -> None:
     assert greedy.pick(logits, 0, constraint=Only(frozenset({4, 2}))) == 2
 
 
+def test_typical_p_counts_at_temperature_zero_too() -> None:
+    """As in llama.cpp's chain: the likeliest of what it leaves, which need not be the likeliest of all."""
+    logits = np.log(np.array([0.6, 0.2, 0.1, 0.1], np.float32))
+    assert Sampler.of(SamplingParams(seed=1)).pick(logits, 0) == 0
+    assert Sampler.of(SamplingParams(typical_p=0.1, seed=1)).pick(logits, 0) == 1
+
+
 @pytest.mark.parametrize("heat", [0.0, 1.0])
 def test_a_walk_that_is_stuck_says_so(heat: float) -> None:
     """No token is allowed: the walk stays where it is."""
