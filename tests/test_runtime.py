@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import dspark_local
-from dspark_local import Finish, FinishReason, RoundDone, Text
+from dspark_local import Finish, FinishReason, RoundDone, SamplingParams, Text
 from dspark_local.errors import BackendError, ClosedError, ContextError, UsageError
 from dspark_local.testing import scripted_runtime
 
@@ -36,6 +36,19 @@ def test_a_stop_string_ends_the_text_before_it(draft: bool) -> None:
             finish = runtime.chat(ASK, stop=["three", "never"], draft=draft).result()
             assert (finish.text, finish.reason) == ("one two ", FinishReason.STOP)
         assert runtime.chat(ASK).result().text == "one two three four"
+
+
+def test_log_probabilities_come_with_the_tokens() -> None:
+    """One for each token of a round and of the answer, a stop string's end included; none unless asked for."""
+    with scripted_runtime("one two three four") as runtime:
+        events = list(runtime.chat(ASK, SamplingParams(logprobs=1), stop=["three"]))
+        assert isinstance(finish := events[-1], Finish)
+        assert [entry.token for entry in finish.logprobs] == list(finish.tokens)
+        assert all(entry.top[0].token == entry.token for entry in finish.logprobs)
+        for event in events:
+            if isinstance(event, RoundDone):
+                assert [entry.token for entry in event.round.logprobs] == list(event.round.tokens)
+        assert runtime.chat(ASK).result().logprobs == ()
 
 
 def test_max_tokens_is_exact() -> None:

@@ -55,15 +55,16 @@ class MarkovHead:
 
         Zero for a token that a reduced draft vocabulary does not have; its logit is -inf anyhow.
         """
-        ids = np.asarray(tokens, np.int64)
+        return self._stored_w2(np.asarray(tokens, np.int64)) * self._scale
+
+    def _stored_w2(self, ids: Tokens) -> Floats:
         if self._row_of is None:
-            return self._w2[ids] * self._scale
+            return self._w2[ids]
         rows = self._row_of[ids]
         present = rows >= 0
         found = np.zeros((len(ids), self.rank), np.float32)
-        found[present] = self._w2[rows[present]] * self._scale
+        found[present] = self._w2[rows[present]]
         return found
-
     def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
         """One row [n_vocab] of a block, drafted behind `chained`, as it had been behind `previous`.
 
@@ -73,7 +74,7 @@ class MarkovHead:
         before, after = self.w1([chained, previous])
         shift = after - before
         ids = np.sort(top_k(logits, CANDIDATES))
-        rebased = logits[ids] + self.w2(ids) @ shift
+        rebased = logits[ids] + self._stored_w2(ids) @ (shift * self._scale)
         if self.confidence is None:
             return Rebased(ids, rebased, confidence)
         clipped = min(max(confidence, _SURE), 1 - _SURE)

@@ -57,8 +57,8 @@ class Grammar:
 
 def read_gbnf(text: str) -> Grammar:
     """Read a grammar. Raises UsageError, naming the line, for all that llama.cpp would refuse or hang on."""
-    if "\0" in text:
-        raise UsageError("the grammar has a NUL character in it")
+    if "\0" in text or (not text.isascii() and text.encode("utf-8", "replace").decode() != text):
+        raise UsageError("the grammar has a NUL character in it, or half of one")
     rules = _Parser(text).rules()
     if ROOT not in rules:
         raise UsageError(f"the grammar has no rule named {ROOT}")

@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dspark_local.errors import UsageError
 from dspark_local.formats.gbnf import MOST_REPEATS
 from dspark_local.formats.integers import between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Schema = dict[str, Any]
 
@@ -33,6 +36,35 @@ _KEYWORDS = {
     "null": set[str](),
 }
 _TYPES = tuple(_KEYWORDS)
+
+
+def _names(value: Any) -> bool:  # noqa: ANN401 - this and the next three: whatever JSON says
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _schemas(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list) and bool(value)
+
+
+def _count(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_SHAPES: dict[str, Callable[[Any], bool]] = {
+    "type": lambda value: isinstance(value, str) or (_names(value) and bool(value)),
+    "properties": lambda value: isinstance(value, dict),
+    "required": _names,
+    "prefixItems": lambda value: isinstance(value, list),
+    **dict.fromkeys(("anyOf", "oneOf", "allOf"), _schemas),
+    **dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _count),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _number),
+    **dict.fromkeys(("format", "$ref"), lambda value: isinstance(value, str)),
+    "enum": lambda value: isinstance(value, list),
+}
 _DIGITS = {n: " ".join(["[0-9]"] * n) for n in (2, 4)}
 _CLOCK = '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]'
 _TIME = f'{_CLOCK} ":" [0-5] [0-9] ("." [0-9]{{1,6}})? ("Z" | [+-] {_CLOCK})'
@@ -68,6 +100,7 @@ def schema_to_gbnf(text: str) -> str:
     """
     try:
         schema = json.loads(text)
+        json.dumps(schema, allow_nan=False)  # Python reads NaN and 1e999, which are none
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the JSON schema is not JSON: {error}") from None
     converter = _Converter(schema)
@@ -90,6 +123,8 @@ class _Converter:
             return "value"
         if not isinstance(schema, dict):
             self._fault(where, "false, or no schema: nothing fits it")
+        if wrong := _malformed(schema):
+            self._fault(where, f"{wrong} is malformed")
         given = set(schema) - _NOTES
         for word, convert in (
             ("$ref", self._reference), ("const", self._constants), ("enum", self._constants),
@@ -128,7 +163,7 @@ class _Converter:
 
     def _reference(self, schema: Schema, where: str, depth: int) -> str:
         path = schema["$ref"]
-        if not isinstance(path, str) or not re.fullmatch(r"#(/.*)?", path):
+        if not re.fullmatch(r"#(/.*)?", path):
             self._fault(where, f"$ref {path!r} leads out of the schema")
         if path not in self.named:
             found = self.schema
@@ -143,8 +178,6 @@ class _Converter:
 
     def _constants(self, schema: Schema, where: str, depth: int) -> str:  # noqa: ARG002 - as its siblings
         values = [schema["const"]] if "const" in schema else schema["enum"]
-        if not isinstance(values, list):
-            self._fault(where, "enum is not a list")
         if "type" in schema:
             kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
             values = [value for value in values if any(_is_a(value, kind) for kind in kinds)]
@@ -155,8 +188,6 @@ class _Converter:
     def _union(self, schema: Schema, where: str, depth: int) -> str:
         word = next(w for w in ("anyOf", "oneOf", "allOf") if w in schema)
         options = schema[word]
-        if not isinstance(options, list) or not options:
-            self._fault(where, f"{word} is not a list of schemas")
         if word == "allOf" and len(options) > 1:
             self._fault(where, "allOf of several schemas cannot be enforced; write them as one")
         if word == "oneOf" and not all(self._differ(a, b) for i, a in enumerate(options) for b in options[:i]):
@@ -164,10 +195,10 @@ class _Converter:
         made = [self.visit(option, f"{where}/{word}/{i}", depth=depth + 1) for i, option in enumerate(options)]
         return self._rule(" | ".join(made))
 
-    def _differ(self, a: Any, b: Any) -> bool:  # noqa: ANN401 - whatever JSON says
+    def _differ(self, a: Any, b: Any, depth: int = 0) -> bool:  # noqa: ANN401 - whatever JSON says
         """Whether no value can fit both, as far as types and constants tell."""
         a, b = self._followed(a), self._followed(b)
-        if not (isinstance(a, dict) and isinstance(b, dict)):
+        if depth > _DEEPEST or not all(isinstance(s, dict) and not _malformed(s) for s in (a, b)):
             return False
         constants = [[s["const"]] if "const" in s else s.get("enum") for s in (a, b)]
         if constants[0] and constants[1]:
@@ -178,7 +209,7 @@ class _Converter:
             return True
         shared = set(a.get("required", ())) & set(b.get("required", ()))
         both = [s.get("properties", {}) for s in (a, b)]
-        return any(self._differ(both[0].get(name), both[1].get(name)) for name in shared)
+        return any(self._differ(both[0].get(name), both[1].get(name), depth + 1) for name in shared)
 
     def _followed(self, schema: Any) -> Any:  # noqa: ANN401 - as above
         seen: set[str] = set()
@@ -192,8 +223,6 @@ class _Converter:
 
     def _object(self, schema: Schema, where: str, depth: int) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, dict) or not isinstance(required, list):
-            self._fault(where, "properties or required is malformed")
         more = schema.get("additionalProperties", True)
         if missing := [name for name in required if name not in properties]:
             if more is False:
@@ -219,8 +248,6 @@ class _Converter:
 
     def _array(self, schema: Schema, where: str, depth: int) -> str:
         first = schema.get("prefixItems", [])
-        if not isinstance(first, list):
-            self._fault(where, "prefixItems is not a list")
         least, most = self._bounds(schema, where, "minItems", "maxItems")
         made = [self.visit(item, f"{where}/prefixItems/{i}", depth=depth + 1) for i, item in enumerate(first)]
         rest = None
@@ -249,7 +276,7 @@ class _Converter:
         bounds: dict[str, int | None] = {}
         for word in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             value = schema.get(word)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value % 1):
+            if value is not None and value % 1:
                 self._fault(where, f"{word} is not a whole number")
             bounds[word] = None if value is None else int(value)
         lows = [n for n in (bounds["minimum"], _plus(bounds["exclusiveMinimum"], 1)) if n is not None]
@@ -271,8 +298,6 @@ class _Converter:
     def _bounds(self, schema: Schema, where: str, low: str, high: str) -> tuple[int, int | None]:
         least, most = schema.get(low, 0), schema.get(high)
         for word, value in ((low, least), (high, most)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                self._fault(where, f"{word} is not a whole number, 0 or more")
             if value is not None and value > MOST_REPEATS // 2:
                 self._fault(where, f"{word} is above {MOST_REPEATS // 2}, which cannot be enforced")
         if most is not None and most < least:
@@ -323,12 +348,23 @@ def _elements(made: list[str], rest: str | None, least: int, most: int | None) -
     return f'"[" space {inner} space "]"' if inner else '"[" space "]"'
 
 
+def _malformed(schema: Schema) -> str | None:
+    """A keyword whose value cannot be its."""
+    return next((word for word, fits in _SHAPES.items() if word in schema and not fits(schema[word])), None)
+
+
 def _literal(text: str) -> str:
     """GBNF literal of a text."""
-    return '"' + "".join(f"\\x{ord(c):02X}" if ord(c) < ord(" ") else _ESCAPED.get(c, c) for c in text) + '"'
+    return '"' + "".join(_ESCAPED.get(c, c) if c.isprintable() else _escape(c) for c in text) + '"'
 
 
-_ESCAPED = {'"': '\\"', "\\": "\\\\", "\x7f": "\\x7F"}
+_ESCAPED = {'"': '\\"', "\\": "\\\\"}
+
+
+def _escape(char: str) -> str:
+    """Of a JSON text's character; a lone surrogate is no character, so it stays JSON's own escape."""
+    lone = "\ud800" <= char <= "\udfff"
+    return f"\\\\u{ord(char):04x}" if lone else f"\\U{ord(char):08X}"
 
 
 def _is_a(value: Any, kind: Any) -> bool:  # noqa: ANN401 - whatever JSON says

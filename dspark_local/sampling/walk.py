@@ -24,18 +24,20 @@ class Walk:
     position: int
     recent: list[int]
     constraint: Constraint | None
+    window: int  # tokens that penalties see, −1 for all
     stuck: bool = False
 
     @classmethod
     def begin(cls, sampler: Sampler, tokens: Sequence[int]) -> Walk:
         """Behind a prompt, which counts for penalties and not for the constraint."""
         constraint = sampler.constraint.copy() if sampler.constraint else None
-        return cls(sampler, len(tokens), list(_last(tokens, sampler.params.looks_back)), constraint)
+        window = sampler.params.looks_back
+        return cls(sampler, len(tokens), list(_last(tokens, window)), constraint, window)
 
     def fork(self) -> Walk:
         """Another one from here."""
         constraint = self.constraint.copy() if self.constraint else None
-        return Walk(self.sampler, self.position, self.recent[:], constraint, self.stuck)
+        return Walk(self.sampler, self.position, self.recent[:], constraint, self.window, self.stuck)
 
     def pick(self, logits: Logits, ids: Ids | None = None) -> int | None:
         """The next token, picked and gone past; None if there is none, and nothing changes but `stuck`.
@@ -51,9 +53,9 @@ class Walk:
         self.position += 1
         if self.constraint:
             self.constraint.accept(token)
-        if self.sampler.params.looks_back:
+        if self.window:
             self.recent.append(token)
-            if 0 < self.sampler.params.looks_back < len(self.recent):
+            if 0 < self.window < len(self.recent):
                 del self.recent[0]
         return token
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"$ref": "#/$defs/none"}, "leads nowhere"),
     ({"$ref": "#/$defs/a", "minLength": 1, "$defs": {"a": {}}}, "beside $ref"),
     ({"enum": []}, "no value"),
+    ({"const": math.inf}, "not JSON"),
+    ({"minItems": "1"}, "minItems is malformed"),
     ({"type": "string", "enum": [1]}, "no value"),
     ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "may both fit"),
     ({"allOf": [{}, {"type": "string"}]}, "allOf of several"),
@@ -65,6 +68,50 @@ def test_a_schema_without_a_finite_text_is_refused() -> None:
     schema = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
     with pytest.raises(UsageError, match=r"begins with itself|no text fits"):
         read_gbnf(schema_to_gbnf(json.dumps(schema)))
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-3, 3), st.floats(-2, 2), st.sampled_from(["a", "#", "string", "object"])
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from([
+                "type", "properties", "required", "items", "prefixItems", "minItems", "maxItems", "minLength", "format",
+                "minimum", "maximum", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "additionalProperties", "a",
+            ]),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(VALUES)
+def test_no_schema_is_our_mistake(schema: Any) -> None:
+    """However malformed: a grammar that is sound, or one line."""
+    try:
+        read_gbnf(schema_to_gbnf(json.dumps(schema)))
+    except UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - it need not be raised
+
+
+def test_constants_of_any_characters() -> None:
+    """Quotation marks, backslashes, line ends, half characters: the literal is JSON's text of the value."""
+    for value in ('a"b', "a\\b", "a\nb\x7f\u2028", "é日", "\ud800", {"k": [1, "}"]}):
+        text = schema_to_gbnf(json.dumps({"const": value}))
+        assert read_gbnf(text).shortest >= len(json.dumps(value, ensure_ascii=False))
+
+
+def test_options_that_need_each_other_end() -> None:
+    """To compare two options of oneOf goes no deeper than a schema may."""
+    needs = {"type": "object", "properties": {"a": {"$ref": "#/oneOf/0"}}, "required": ["a"]}
+    other = {"type": "object", "properties": {"a": {"$ref": "#/oneOf/1"}}, "required": ["a"]}
+    with pytest.raises(UsageError, match="may both fit"):
+        schema_to_gbnf(json.dumps({"oneOf": [needs, other]}))
 
 
 BOUNDS = st.one_of(st.none(), st.integers(-2000, 2000), st.integers(-(10**9), 10**9))

@@ -63,7 +63,7 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[Runtime]:
-    with dspark_local.load("demo", ctx_size=512) as runtime:
+    with dspark_local.load("demo", policy="fixed:3", ctx_size=512) as runtime:
         yield runtime
 
 

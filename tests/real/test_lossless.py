@@ -85,7 +85,7 @@ ALL_ON: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def demo() -> Iterator[dict[str, dspark_local.Runtime]]:
     with (
-        dspark_local.load("demo", fixed_width=4, ctx_size=512, threads=1) as drafted,
+        dspark_local.load("demo", policy="fixed:3", fixed_width=4, ctx_size=512, threads=1) as drafted,
         dspark_local.load("demo", drafter="none", fixed_width=4, ctx_size=512, threads=1) as plain,
     ):
         yield {"drafted": drafted, "plain": plain}
