@@ -25,8 +25,10 @@ def prepare(params: SamplingParams, vocab: Vocab, room: int) -> Sampler:
     for token, _ in params.logit_bias:
         if token >= vocab.n_vocab:
             raise UsageError(f"logit-bias names token {token}, but the vocabulary has only {vocab.n_vocab}")
-    grammar = schema_to_gbnf(params.json_schema) if params.json_schema is not None else params.grammar
+    grammar = params.grammar
     constraint = None
+    if params.json_schema is not None:
+        grammar = _of_schema(params.json_schema)
     if grammar is not None:
         shortest = read_gbnf(grammar).shortest
         if shortest > room and shortest > room * _longest(vocab):
@@ -40,6 +42,16 @@ def prepare(params: SamplingParams, vocab: Vocab, room: int) -> Sampler:
         params = replace(params, logit_bias=tuple(bias.items()))
     breakers = vocab.breakers(params.dry_sequence_breakers) if params.dry_multiplier else None
     return Sampler.of(params, breakers=breakers, constraint=constraint)
+
+
+def _of_schema(schema: str) -> str:
+    grammar = schema_to_gbnf(schema)
+    try:
+        read_gbnf(grammar)
+    except UsageError as error:  # its lines are none that the user wrote
+        why = str(error).partition(": ")[2] or str(error)
+        raise UsageError(f"the JSON schema asks for what no grammar can hold: {why}") from None
+    return grammar
 
 
 def _longest(vocab: Vocab) -> int:

@@ -36,6 +36,8 @@ def test_breakers_are_found_when_dry_is_on() -> None:
         (SamplingParams(grammar='root ::= "a"{50}'), "shortest text"),
         (SamplingParams(json_schema='{"minLength": 60}'), "shortest text"),
         (SamplingParams(grammar="root ::= nothing"), "no rule"),
+        (SamplingParams(json_schema='{"minItems": 900, "items": {"minItems": 900}}'), "JSON schema asks"),
+        (SamplingParams(json_schema='{"properties": {"a": {"$ref": "#"}}, "required": ["a"]}'), "JSON schema asks"),
         (SamplingParams(grammar='root ::= "a"'), "scripted backend"),
     ],
 )
