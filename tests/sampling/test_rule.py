@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,3 +140,24 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(UsageError, match=name.replace("_", "-")):
         SamplingParams(**wrong)  # type: ignore[arg-type]  # that is the point
+
+
+GOLDEN_PICKS = {
+    ("seed", 42): [1491, 2203, 1702, 2903, 942, 3742, 4744, 1021],
+    ("top_k", 40): [3090, 1889, 3277, 3090, 4653, 2064, 4828, 338],
+    ("top_p", 0.9): [1491, 2203, 1702, 2903, 942, 3742, 4744, 1141],
+    ("min_p", 0.05): [1491, 2203, 1702, 2903, 942, 3742, 4744, 1141],
+    ("temperature", 4.0): [1491, 2203, 2035, 774, 942, 1167, 2337, 1021],
+    ("temperature", 0.0): [0, 0, 0, 0, 0, 0, 0, 0],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), GOLDEN_PICKS)
+def test_golden_picks(name: str, value: float) -> None:
+    """If this fails, seeds have changed their meaning: do not update the numbers, mend the rule.
+
+    5000 logits from 0 to −33, so that half of the tokens draw as the group at T = 1.3.
+    """
+    logits = (-((np.arange(5000) * 7919) % 5003) / 150).astype(np.float32)
+    sampler = Sampler.of(replace(SamplingParams(temperature=1.3, seed=42), **{name: value}))
+    assert [sampler.pick(logits, i) for i in range(8)] == GOLDEN_PICKS[name, value]
