@@ -5,7 +5,7 @@ Its context holds what it was given: behind a round, the part of its drafts that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Features, Floats, Target
     from dspark_local.formats.translation import Translation
+    from dspark_local.sampling.walk import Walk
     from dspark_local.sequence import Sequence
 
 BLOCK = 7
@@ -32,6 +33,16 @@ class _Held:
     tokens: list[int]
     sequence: Sequence | None = None
     sure: int = 0
+
+
+@dataclass(slots=True)
+class _Chain:
+    """What is drafted behind a sequence, token by token."""
+
+    sequence: Sequence
+    walk: Walk
+    tokens: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
 
 
 class Model:
@@ -51,19 +62,24 @@ class Model:
         return self._small.busy
 
     def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
-        """A chain of γ tokens for each sequence, a decode for each token, and all sequences in it."""
-        spans = [self._rest(s) for s in sequences]
-        tokens: list[list[int]] = [[] for _ in sequences]
-        confidences: list[list[float]] = [[] for _ in sequences]
-        for k in range(gamma):
-            rows = self._decode(spans)
-            for i, sequence in enumerate(sequences):
-                logits = self._translation.logits(rows[i])
-                token = sequence.sampler.pick(logits, len(sequence.tokens) + k)
-                tokens[i].append(token)
-                confidences[i].append(_share(logits, token))
-            spans = [Span(s.slot, len(s.tokens) + k, [t[k]]) for s, t in zip(sequences, tokens, strict=True)]
-        return [Proposal(tuple(t), tuple(c)) for t, c in zip(tokens, confidences, strict=True)]
+        """A chain of γ tokens for each sequence, a decode for each token, and all sequences in it.
+
+        A chain ends early where the grammar, should there be one, leaves no token.
+        """
+        chains = [_Chain(s, s.walk.fork()) for s in sequences]
+        spans = {s.slot: self._rest(s) for s in sequences}
+        for _ in range(gamma):
+            going = [chain for chain in chains if not chain.walk.stuck]
+            if not going:
+                break
+            for chain, row in zip(going, self._decode([spans[c.sequence.slot] for c in going]), strict=True):
+                logits = self._translation.logits(row)
+                position, token = chain.walk.position, chain.walk.pick(logits)
+                if token is not None:
+                    chain.tokens.append(token)
+                    chain.confidences.append(_share(logits, token))
+                    spans[chain.sequence.slot] = Span(chain.sequence.slot, position, [token])
+        return [Proposal(tuple(c.tokens), tuple(c.confidences)) for c in chains]
 
     def _rest(self, sequence: Sequence) -> Span:
         """What of a sequence the cache lacks, the anchor last; what it holds beyond is taken back."""

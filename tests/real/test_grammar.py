@@ -14,7 +14,7 @@ from dspark_local import FinishReason, SamplingParams, UsageError
 from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.model import Model
 from dspark_local.formats.json_schema import schema_to_gbnf
-from dspark_local.models.registry import locate, row
+from dspark_local.models.locations import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ SCHEMAS: list[Any] = [
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Model]:
-    model = Model(locate(row("demo").target))
+    model = Model(find("demo").target)
     yield model
     model.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dspark_local.backend.library import api
 from dspark_local.backend.model import Model
-from dspark_local.models.registry import locate, row
+from dspark_local.models.locations import find
 from dspark_local.sampling.dry import find_breakers
 from dspark_local.sampling.penalties import Row, penalised
 from dspark_local.sampling.temperature import temperature
@@ -31,7 +31,7 @@ alone = settings(max_examples=60, deadline=None)
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Model]:
-    model = Model(locate(row("demo").target))
+    model = Model(find("demo").target)
     yield model
     model.close()
 
