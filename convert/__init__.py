@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dspark_local.convert import dspark, qwen3
+from dspark_local.convert import dense, drafter
 from dspark_local.convert.checkpoint import Checkpoint
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
-from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
     from dspark_local.convert.writer import Progress
@@ -22,8 +21,7 @@ def convert_target(src: Path, out: Path, *, type: str, progress: Progress | None
 
     `progress` hears (bytes written, bytes in all). Raises ConvertError, and then leaves no file.
     """
-    checkpoint = _opened(src, qwen3.ARCHITECTURE)
-    return qwen3.convert(checkpoint, Path(out), parse(type), progress)
+    return dense.convert(Checkpoint(Path(src)), Path(out), parse(type), progress)
 
 
 def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
@@ -31,15 +29,6 @@ def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Pr
 
     A GGUF of the target must be F32, F16 or BF16 where the drafter brings an embedding or a head of its own.
     """
-    checkpoint = _opened(src, dspark.ARCHITECTURE)
     target = Path(target)
-    known = CheckpointTarget(_opened(target, qwen3.ARCHITECTURE)) if target.is_dir() else GGUFTarget(target)
-    return dspark.convert(checkpoint, known, Path(out), parse(type), progress)
-
-
-def _opened(folder: Path, architecture: str) -> Checkpoint:
-    checkpoint = Checkpoint(Path(folder))
-    found = checkpoint.config.get("architectures") or ["nothing"]
-    if architecture not in found:
-        raise ConvertError(f"{folder} holds {found[0]}; here only {architecture} can be converted")
-    return checkpoint
+    known = CheckpointTarget(Checkpoint(target)) if target.is_dir() else GGUFTarget(target)
+    return drafter.convert(Checkpoint(Path(src)), known, Path(out), parse(type), progress)

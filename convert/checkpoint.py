@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
+           "U8": "u1", "I8": "i1", "BOOL": "u1", "F8_E4M3": "u1", "F8_E8M0": "u1"}  # fmt: skip
 _MAX_HEADER = 100_000_000  # the format's own limit
 _AT_A_TIME = 1 << 22  # numbers held in memory, however large the tensor
 ALL = slice(None)
@@ -86,18 +87,29 @@ class Checkpoint:
         stored = self.tensors[name]
         if stored.dtype not in ("F64", "F32", "F16", "BF16"):
             raise ConvertError(f"tensor {name} is of type {stored.dtype}; only plain floats can be converted")
-        dtype, width = np.dtype(_DTYPES[stored.dtype]), math.prod(stored.shape[1:])
-        start, stop, _ = rows.indices(stored.shape[0])
-        count, offset = (stop - start) * width, stored.begin + start * width * dtype.itemsize
-        raw = np.fromfile(stored.path, dtype, count=count, offset=offset)
-        if raw.size != count:
-            raise ConvertError(f"{stored.path.name} was cut short while it was read")
+        raw = self.raw(name, rows)
         with np.errstate(over="ignore"):  # a double beyond float32 is an infinity, and refused as one
             wide = (raw.astype(np.uint32) << 16).view(np.float32) if stored.dtype == "BF16" else raw.astype(np.float32)
         values: Floats = wide.reshape(-1, *stored.shape[1:])
         if not np.isfinite(values).all():
             raise ConvertError(f"tensor {name} holds NaN or infinity; the checkpoint is damaged")
         return values
+
+    def raw(self, name: str, rows: slice = ALL) -> npt.NDArray[Any]:
+        """Rows of a tensor in numpy's type for its own, BF16 and FP8 as their bits.
+
+        Raises ConvertError for a type that is not known, and for a file that changed.
+        """
+        stored = self.tensors[name]
+        if stored.dtype not in _DTYPES:
+            raise ConvertError(f"tensor {name} is of type {stored.dtype}, which is not known")
+        dtype, width = np.dtype(_DTYPES[stored.dtype]), math.prod(stored.shape[1:])
+        start, stop, _ = rows.indices(stored.shape[0] if stored.shape else 1)
+        count, offset = (stop - start) * width, stored.begin + start * width * dtype.itemsize
+        raw = np.fromfile(stored.path, dtype, count=count, offset=offset)
+        if raw.size != count:
+            raise ConvertError(f"{stored.path.name} was cut short while it was read")
+        return raw.reshape(-1, *stored.shape[1:])
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:

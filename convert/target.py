@@ -8,8 +8,9 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize, quantize
 
-from dspark_local.convert import family
-from dspark_local.convert.vocab import read_vocabulary
+from dspark_local.convert.families import target_family
+from dspark_local.convert.family import named
+from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 
@@ -47,12 +48,15 @@ class CheckpointTarget:
     """A target from the folder it was published in."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        family = target_family(checkpoint)
+        config = family.config(checkpoint)
         self._checkpoint = checkpoint
+        self._tied = config.flag("tie_word_embeddings", default=family.tied)
         self.name = checkpoint.folder.name
-        self.hidden_size = family.number(checkpoint, "hidden_size")
-        self.vocab_size = family.number(checkpoint, "vocab_size")
-        self.num_hidden_layers = family.number(checkpoint, "num_hidden_layers")
-        self._vocabulary = read_vocabulary(checkpoint)
+        self.hidden_size = config.count("hidden_size")
+        self.vocab_size = config.count("vocab_size")
+        self.num_hidden_layers = config.count("num_hidden_layers")
+        self._vocabulary = read_vocabulary(checkpoint, self.vocab_size, family.tokenizer)
 
     def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
         """See Target."""
@@ -60,12 +64,11 @@ class CheckpointTarget:
 
     def holds(self, head: str, rows: slice, values: Floats) -> bool:
         """See Target."""
-        tied = self._checkpoint.config.get("tie_word_embeddings", False)
-        name = "lm_head.weight" if head == HEAD and not tied else "embed_tokens.weight"
-        for stored in (name, f"model.{name}"):
-            if stored in self._checkpoint.tensors:
-                return np.array_equal(self._checkpoint.read(stored, rows), values)
-        raise ConvertError(f"{self._checkpoint.folder} lacks {name}; the checkpoint is not whole")
+        name = "lm_head.weight" if head == HEAD and not self._tied else "embed_tokens.weight"
+        have = named(self._checkpoint)
+        if name not in have:
+            raise ConvertError(f"{self._checkpoint.folder} lacks {name}; the checkpoint is not whole")
+        return np.array_equal(self._checkpoint.read(have[name], rows), values)
 
 
 class GGUFTarget:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quant_shape_to_byte_shape
 
@@ -22,25 +23,39 @@ if TYPE_CHECKING:
     from dspark_local.convert.checkpoint import Floats
 
 Progress = Callable[[int, int], None]  # bytes written, bytes in all
+_PLAIN = {
+    GGMLQuantizationType.F32: "float32",
+    GGMLQuantizationType.F16: "float16",
+    GGMLQuantizationType.I64: "int64",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A tensor to be written: name, shape in rows first, type, and how to read a run of its rows."""
+    """A tensor to be written: name, shape in rows first, type, and a run of its rows in that type."""
 
     name: str
     shape: tuple[int, ...]
     kind: GGMLQuantizationType
-    read: Callable[[slice], Floats]
+    rows: Callable[[slice], npt.NDArray[Any]]
 
     @property
     def nbytes(self) -> int:
         """Size in the file."""
-        if self.kind is GGMLQuantizationType.F32:
-            return 4 * int(np.prod(self.shape))
-        if self.kind is GGMLQuantizationType.F16:
-            return 2 * int(np.prod(self.shape))
+        if self.kind in _PLAIN:
+            return int(np.prod(self.shape)) * np.dtype(_PLAIN[self.kind]).itemsize
         return int(np.prod(quant_shape_to_byte_shape(self.shape, self.kind)))
+
+
+def floats(name: str, shape: tuple[int, ...], kind: GGMLQuantizationType, read: Callable[[slice], Floats]) -> Planned:
+    """A tensor whose rows are read as floats and encoded as they are written."""
+    return Planned(name, shape, kind, lambda rows: encode(name, read(rows), kind))
+
+
+def values(name: str, array: npt.NDArray[Any]) -> Planned:
+    """A tensor that is at hand, F32 or I64."""
+    kind = {"float32": GGMLQuantizationType.F32, "int64": GGMLQuantizationType.I64}[array.dtype.name]
+    return Planned(name, array.shape, kind, lambda rows: array[rows])
 
 
 def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Planned], progress: Progress | None) -> Path:
@@ -79,9 +94,9 @@ def _write_data(writer: GGUFWriter, file: IO[bytes], tensors: list[Planned], pro
     for t in tensors:
         written = 0
         for rows in slabs(t.shape):
-            values = np.ascontiguousarray(encode(t.name, t.read(rows), t.kind))
-            file.write(values.data)
-            written += values.nbytes
+            encoded = np.ascontiguousarray(t.rows(rows))
+            file.write(encoded.data)
+            written += encoded.nbytes
             if progress:
                 progress(done + written, total)
         assert written == t.nbytes
@@ -90,5 +105,4 @@ def _write_data(writer: GGUFWriter, file: IO[bytes], tensors: list[Planned], pro
 
 
 def _declared(kind: GGMLQuantizationType) -> tuple[str, GGMLQuantizationType | None]:
-    plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
-    return (plain[kind], None) if kind in plain else ("uint8", kind)
+    return (_PLAIN[kind], None) if kind in _PLAIN else ("uint8", kind)

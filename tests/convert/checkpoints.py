@@ -133,7 +133,10 @@ def tokenizer(regex: str = QWEN2) -> dict[str, object]:
         "added_tokens": [{"id": i, "content": t, "special": True} for i, t in specials.items()],
         "pre_tokenizer": {
             "type": "Sequence",
-            "pretokenizers": [{"type": "Split", "pattern": {"Regex": regex}}, {"type": "ByteLevel"}],
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": regex}},
+                {"type": "ByteLevel", "use_regex": False},
+            ],
         },
         "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate([*letters, "th"])}, "merges": [["t", "h"]]},
     }

@@ -1,0 +1,44 @@
+"""A target: the tables of its family applied to a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dspark_local.convert import family as tables
+from dspark_local.convert.families import target_family
+from dspark_local.convert.quantise import file_type
+from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
+from dspark_local.convert.writer import values, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gguf import GGUFWriter
+
+    from dspark_local.convert.checkpoint import Checkpoint
+    from dspark_local.convert.quantise import Type
+    from dspark_local.convert.writer import Progress
+
+
+def convert(checkpoint: Checkpoint, out: Path, kind: Type, progress: Progress | None) -> Path:
+    """Write the target; its head only where it is not the embedding. Raises ConvertError."""
+    family = target_family(checkpoint)
+    config = family.config(checkpoint)
+    family.check(config)
+    tied = config.flag("tie_word_embeddings", default=family.tied)
+    # exports of tied models sometimes repeat the embedding as a head
+    ignored = frozenset({"lm_head.weight"}) if tied else frozenset[str]()
+    root = (tables.EMBEDDING, *(() if tied else (tables.HEAD,)), *family.root, tables.LAST_NORM)
+    rows = tables.table(family, config, root, family.sizes(config, 0))
+    tensors = tables.plan(checkpoint, family, config, rows, kind, ignored=ignored)
+    tensors += [values(name, array) for name, array in family.computed(config).items()]
+    vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
+
+    def keys(writer: GGUFWriter) -> None:
+        writer.add_name(checkpoint.folder.name)
+        writer.add_file_type(file_type(kind))
+        tables.hyperparameters(writer, config)
+        family.keys(writer, config)
+        vocabulary.write(writer)
+
+    return write(out, family.arch, keys, tensors, progress)
