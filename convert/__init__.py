@@ -7,21 +7,47 @@ from typing import TYPE_CHECKING
 
 from dspark_local.convert import dense, drafter
 from dspark_local.convert.checkpoint import Checkpoint
+from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
 
 if TYPE_CHECKING:
+    from dspark_local.convert.family import Tell
     from dspark_local.convert.writer import Progress
 
-__all__ = ["convert_draft", "convert_target"]
+__all__ = ["convert_draft", "convert_target", "exact_type", "keeps_codes", "outline_target"]
 
 
-def convert_target(src: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
+def convert_target(
+    src: Path,
+    out: Path,
+    *,
+    type: str,  # noqa: A002 - the field's word
+    progress: Progress | None = None,
+    tell: Tell = lambda _name, _kind, _error: None,
+) -> Path:
     """Convert the target in folder `src` to the file `out`; `type` is F32, F16, BF16, Q8_0 or Q4_0.
 
-    `progress` hears (bytes written, bytes in all). Raises ConvertError, and then leaves no file.
+    Weights that are 4-bit codes already are kept as they are, and `type` is that of the others; `tell` hears of each
+    (name, type, largest error in steps of its codes). `progress` hears (bytes written, bytes in all).
+    Raises ConvertError, and then leaves no file.
     """
-    return dense.convert(Checkpoint(Path(src)), Path(out), parse(type), progress)
+    return dense.convert(Checkpoint(Path(src)), Path(out), parse(type), progress, tell=tell)
+
+
+def keeps_codes(src: Path) -> bool:
+    """Whether the checkpoint in folder `src` holds 4-bit codes, which are kept. Raises ConvertError."""
+    return scheme_of(Checkpoint(Path(src))) is not None
+
+
+def exact_type(src: Path) -> str:
+    """F16, BF16 or F32: what holds the matrices of the checkpoint in folder `src` as they are. Raises ConvertError."""
+    return dense.exact(Checkpoint(Path(src)))
+
+
+def outline_target(src: Path, out: Path, *, type: str) -> Path:  # noqa: A002 - as above
+    """Write the header of what `convert_target` would write, and a hole for the data; takes no time and no room."""
+    return dense.convert(Checkpoint(Path(src)), Path(out), parse(type), None, outline=True)
 
 
 def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word

@@ -111,6 +111,16 @@ class Checkpoint:
             raise ConvertError(f"{stored.path.name} was cut short while it was read")
         return raw.reshape(-1, *stored.shape[1:])
 
+    def map(self, name: str) -> npt.NDArray[Any]:
+        """A tensor in its file, to take parts of; types as in `raw`. Raises ConvertError as it does."""
+        stored = self.tensors[name]
+        if stored.dtype not in _DTYPES:
+            raise ConvertError(f"tensor {name} is of type {stored.dtype}, which is not known")
+        try:
+            return np.memmap(stored.path, _DTYPES[stored.dtype], "r", stored.begin, stored.shape)
+        except (OSError, ValueError) as error:
+            raise ConvertError(f"tensor {name} of {stored.path.name} cannot be read: {error}") from error
+
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
     """Runs of rows that together are all rows, each small enough to hold."""

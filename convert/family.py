@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dspark_local.convert.config import Config
+from dspark_local.convert.packed.bundles import find_bundles
 from dspark_local.convert.quantise import type_of
-from dspark_local.convert.writer import Planned, floats
+from dspark_local.convert.writer import Planned, floats, values
 from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Sizes = dict[str, int]
-Read = Callable[[slice], "Floats"]
+Read = Callable[[slice], Any]  # rows: floats, or blocks of codes
+Tell = Callable[[str, str, float], None]  # name and type of a tensor, largest error in steps of its codes
 
 # Before the names of the text model's tensors, the longest first; and parts of a model that do not write text.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
@@ -184,18 +186,28 @@ def plan(
     kind: Type,
     *,
     ignored: frozenset[str] = frozenset(),
+    tell: Tell = lambda _name, _kind, _error: None,
 ) -> list[Planned]:
-    """What to write, in the table's order.
+    """What to write, in the table's order; `tell` hears of each tensor whose 4-bit codes are kept.
 
     Raises ConvertError when the checkpoint lacks a tensor of the table, has one beyond it that is not in `ignored`,
     or one of another shape than its config says.
     """
-    have = named(checkpoint)
-    match(checkpoint, {theirs: shape for theirs, (_, _, shape) in rows.items()}, have, ignored=ignored)
+    bundles = find_bundles(checkpoint, named(checkpoint), rows)
+    shapes = {name: checkpoint.tensors[stored].shape for name, stored in bundles.plain.items()}
+    shapes |= {name: kept.shape for name, kept in bundles.kept.items()}
+    match(checkpoint, {theirs: shape for theirs, (_, _, shape) in rows.items()}, shapes, ignored=ignored)
     planned = []
     for theirs, (row, ours, shape) in rows.items():
-        read = _turned(row, family, config, partial(checkpoint.read, have[theirs]))
-        planned.append(floats(ours, shape, type_of(ours, shape, kind), read))
+        if kept := bundles.kept.get(theirs):
+            planned.append(Planned(ours, shape, kept.kind, _turned(row, family, config, kept.rows)))
+            if kept.scale is not None:
+                scale = np.array([kept.scale], np.float32)
+                planned.append(values(ours.removesuffix("weight") + "scale", scale))
+            tell(ours, kept.kind.name, kept.error)
+        else:
+            read = _turned(row, family, config, partial(checkpoint.read, bundles.plain[theirs]))
+            planned.append(floats(ours, shape, type_of(ours, shape, kind), read))
     return planned
 
 
@@ -215,17 +227,16 @@ def named(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def match(
-    checkpoint: Checkpoint, shapes: dict[str, Shape], have: dict[str, str], *, ignored: frozenset[str] = frozenset()
+    checkpoint: Checkpoint, shapes: dict[str, Shape], have: dict[str, Shape], *, ignored: frozenset[str] = frozenset()
 ) -> None:
-    """Raise ConvertError unless the checkpoint has exactly these tensors, of these shapes."""
+    """Raise ConvertError unless what the checkpoint has are exactly these tensors, of these shapes."""
     if missing := sorted(shapes.keys() - have.keys()):
         raise ConvertError(f"{checkpoint.folder} lacks {_some(missing)}; the checkpoint is not whole")
     if extra := sorted(have.keys() - shapes.keys() - ignored):
         raise ConvertError(f"{checkpoint.folder} has {_some(extra)}, which this family does not know")
     for theirs, shape in shapes.items():
-        stored = checkpoint.tensors[have[theirs]]
-        if stored.shape != shape:
-            raise ConvertError(f"{theirs} has shape {list(stored.shape)}, and config.json says {list(shape)}")
+        if have[theirs] != shape:
+            raise ConvertError(f"{theirs} has shape {list(have[theirs])}, and config.json says {list(shape)}")
 
 
 def _some(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -58,13 +59,24 @@ def values(name: str, array: npt.NDArray[Any]) -> Planned:
     return Planned(name, array.shape, kind, lambda rows: array[rows])
 
 
-def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Planned], progress: Progress | None) -> Path:
+def write(
+    out: Path,
+    arch: str,
+    keys: Callable[[Any], None],
+    tensors: list[Planned],
+    progress: Progress | None,
+    *,
+    outline: bool = False,
+) -> Path:
     """Write a file: `keys` fills in the metadata of the GGUFWriter that it is given.
 
+    An `outline` has the header and the size of the file, and a hole for its data: enough to plan with.
     Raises ConvertError when the disk refuses; nothing that looks finished is left behind.
     """
     beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
+        if not outline:
+            need_room(out.parent, sum(t.nbytes for t in tensors))
         with contextlib.closing(GGUFWriter(beside, arch)) as writer:
             keys(writer)
             for t in tensors:
@@ -76,7 +88,10 @@ def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Plann
             writer.write_ti_data_to_file()
             assert writer.fout
             file = writer.fout[0]
-            _write_data(writer, file, tensors, progress)
+            if outline:
+                file.truncate(file.tell() + sum(t.nbytes + writer.data_alignment for t in tensors))
+            else:
+                _write_data(writer, file, tensors, progress)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(out)
@@ -85,6 +100,16 @@ def write(out: Path, arch: str, keys: Callable[[Any], None], tensors: list[Plann
     finally:
         beside.unlink(missing_ok=True)
     return out
+
+
+def need_room(folder: Path, nbytes: int) -> None:
+    """Raise ConvertError if a disk has not this much room; and if there is no such folder."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ConvertError(f"{folder} cannot be written to: {error.strerror or error}") from error
+    if nbytes > free:
+        raise ConvertError(f"{folder} has {free >> 20} MiB free, and {nbytes >> 20} MiB are needed; make room")
 
 
 def _write_data(writer: GGUFWriter, file: IO[bytes], tensors: list[Planned], progress: Progress | None) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from dspark_local.cli.main import say
 from dspark_local.cli.progress import Progress
-from dspark_local.errors import ConvertError
+from dspark_local.errors import ConvertError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FOLDER = click.Path(path_type=Path)
-to = click.option("--to", "kind", default="Q4_0", show_default=True, help="F32, F16, BF16, Q8_0 or Q4_0.")
-out = click.option("--out", type=FOLDER, help="The file to write; by default named after the checkpoint, here.")
+PATH = click.Path(path_type=Path)
+out = click.option("--out", type=PATH, help="The file to write; by default named after the checkpoint, here.")
+_TYPE = re.compile(r"[-.](F32|F16|BF16|I?Q\d\w*|MXFP4\w*|NVFP4)$", re.IGNORECASE)
+_STREAMED = ("F32", "F16", "BF16", "Q8_0")  # written tensor by tensor; other types are made by llama.cpp's quantiser
 
 
 @click.group("convert")
@@ -24,34 +27,71 @@ def command() -> None:
 
 
 @command.command("target")
-@click.argument("src", type=FOLDER)
-@to
+@click.argument("src", type=PATH)
+@click.option(
+    "--to",
+    "kind",
+    help="F32, F16, BF16, Q8_0, Q4_0, Q4_K_M and so on; by default Q4_K_M, and for 4-bit weights, which are "
+    "kept as they are, the type that holds the others exactly.",
+)
+@click.option("--imatrix", type=PATH, help="An importance matrix by llama-imatrix, for types of llama.cpp's quantiser.")
 @out
-def target(src: Path, kind: str, out: Path | None) -> int:
-    """Convert the target in folder SRC (Qwen3)."""
-    from dspark_local.convert import convert_target  # noqa: PLC0415 - it loads gguf and safetensors
+def target(src: Path, kind: str | None, imatrix: Path | None, out: Path | None) -> int:
+    """Convert the target in folder SRC (Llama, Mistral, Qwen2, Qwen3, Gemma 2 to 4)."""
+    from dspark_local.cli.quantised import convert_quantised  # noqa: PLC0415 - it loads gguf, llama.cpp and more
+    from dspark_local.convert import convert_target, exact_type, keeps_codes  # noqa: PLC0415
+    from dspark_local.loading import default_threads  # noqa: PLC0415
 
-    path = out or Path(f"{src.resolve().name}-{kind.upper()}.gguf")
-    return _written(path, lambda report: convert_target(src, path, type=kind, progress=report))
+    kept = keeps_codes(src)
+    kind = (kind or (exact_type(src) if kept else "Q4_K_M")).upper()
+    if kept and kind not in _STREAMED:
+        raise UsageError(f"{src} has 4-bit weights, which are kept; --to is of the others: {', '.join(_STREAMED)}")
+    path = out or Path(f"{src.resolve().name}-{kind}.gguf")
+    if kind in _STREAMED:
+        if imatrix:
+            raise UsageError(f"--imatrix has no effect on {kind}")
+        return _written(path, lambda report: convert_target(src, path, type=kind, progress=report, tell=_tell))
+    _refuse_folder(path)
+    with Progress() as progress:
+        convert_quantised(src, path, kind, imatrix=imatrix, threads=default_threads(), say=say, progress=progress)
+    click.echo(path)
+    return 0
 
 
 @command.command("draft")
-@click.argument("src", type=FOLDER)
-@click.option("--target", "of", type=FOLDER, required=True, help="Its target: a checkpoint folder or a GGUF file.")
-@to
-@out
+@click.argument("src", type=PATH)
+@click.option("--target", "of", type=PATH, required=True, help="Its target: a checkpoint folder or a GGUF file.")
+@click.option("--to", "kind", default="Q4_0", show_default=True, help="F32, F16, BF16, Q8_0 or Q4_0.")
+@click.option("--out", type=PATH, help="The file to write; by default dspark-TARGET-TYPE.gguf beside the target.")
 def draft(src: Path, of: Path, kind: str, out: Path | None) -> int:
-    """Convert the drafter in folder SRC (DeepSpec's Qwen3DSparkModel), trained for a target."""
-    from dspark_local.convert import convert_draft  # noqa: PLC0415 - as above
+    """Convert the drafter in folder SRC (DeepSpec's and speculators' DSpark, DFlash), trained for a target."""
+    from dspark_local.convert import convert_draft  # noqa: PLC0415 - it loads gguf and safetensors
 
-    path = out or Path(f"dspark-{of.resolve().name.removesuffix('.gguf')}-{kind.upper()}.gguf")
+    path = out or (of.resolve().parent if of.is_file() else Path()) / f"dspark-{_target_name(of)}-{kind.upper()}.gguf"
     return _written(path, lambda report: convert_draft(src, of, path, type=kind, progress=report))
 
 
+def _tell(name: str, kind: str, error: float) -> None:
+    """One line of the report on weights that keep their codes."""
+    how = "exact" if error == 0 else f"within {error:.2g} of a step, by the rounding of its scale to F16"
+    click.echo(f"{name:<32} {kind:<6} {how}", err=True)
+
+
+def _target_name(of: Path) -> str:
+    """What is common to a target's files of all types: Qwen3-8B of Qwen3-8B-Q4_K_M.gguf."""
+    if of.is_dir():
+        return of.resolve().name
+    return _TYPE.sub("", of.name.removesuffix(".gguf"))
+
+
 def _written(path: Path, convert: Callable[[Callable[[int, int], None]], object]) -> int:
-    if path.is_dir():
-        raise ConvertError(f"{path} is a folder; give --out a file name")
+    _refuse_folder(path)
     with Progress() as progress:
         convert(lambda done, of: progress(f"writing {path.name}", done / max(1, of)))
     click.echo(path)
     return 0
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise ConvertError(f"{path} is a folder; give --out a file name")

@@ -164,11 +164,14 @@ class Model:
     family: str
     config: dict[str, Any]
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    steps: dict[str, Array] = field(default_factory=dict)  # of weights that are codes
 
     def __post_init__(self) -> None:
         self.text: dict[str, Any] = {**self.config, **self.config.get("text_config", {})}
         self.gemma = self.family.startswith("gemma")
         self.gemma4 = self.family.startswith("gemma4")
+        self.hidden, self.ffn_width = self.text["hidden_size"], self.text["intermediate_size"]
+        self.vocab = self.text.get("vocab_size", VOCAB)
         self.layers = self.text["num_hidden_layers"]
         self.tied = self.text.get("tie_word_embeddings", self.gemma)
         self.types = self.text.get("layer_types") or [FULL if self._full(i) else SLIDING for i in range(self.layers)]
@@ -181,7 +184,7 @@ class Model:
     # -- sizes of a layer
 
     def head(self, i: int) -> int:
-        own = self.text.get("head_dim", HIDDEN // self.text["num_attention_heads"])
+        own = self.text.get("head_dim", self.hidden // self.text["num_attention_heads"])
         return self.text["global_head_dim"] if self.gemma4 and self.types[i] == FULL else own
 
     def kv_heads(self, i: int) -> int:
@@ -194,21 +197,21 @@ class Model:
     # -- weights
 
     def _fill(self) -> None:  # noqa: C901, PLR0912 - every published layout in one place
-        self.put("embed_tokens.weight", VOCAB, HIDDEN)
-        self.put("norm.weight", HIDDEN)
+        self.put("embed_tokens.weight", self.vocab, self.hidden)
+        self.put("norm.weight", self.hidden)
         if not self.tied:
-            self.tensors["lm_head.weight"] = random(VOCAB, HIDDEN, seed=77)
+            self.tensors["lm_head.weight"] = random(self.vocab, self.hidden, seed=77)
         per_layer = self.text.get("hidden_size_per_layer_input") or 0
         if per_layer:
-            self.put("embed_tokens_per_layer.weight", VOCAB, per_layer * self.layers)
-            self.put("per_layer_model_projection.weight", per_layer * self.layers, HIDDEN)
+            self.put("embed_tokens_per_layer.weight", self.vocab, per_layer * self.layers)
+            self.put("per_layer_model_projection.weight", per_layer * self.layers, self.hidden)
             self.put("per_layer_projection_norm.weight", per_layer)
         biased = self.family == "qwen2" or self.text.get("attention_bias")
         for i in range(self.layers):
             q, kv = self.head(i) * self.text["num_attention_heads"], self.head(i) * self.kv_heads(i)
             wide = self.shares(i) and self.text.get("use_double_wide_mlp", False)
-            ffn = FFN * (2 if wide else 1)
-            projections = {"q": (q, HIDDEN), "k": (kv, HIDDEN), "v": (kv, HIDDEN), "o": (HIDDEN, q)}
+            ffn = self.ffn_width * (2 if wide else 1)
+            projections = {"q": (q, self.hidden), "k": (kv, self.hidden), "v": (kv, self.hidden), "o": (self.hidden, q)}
             if self.gemma4 and self.shares(i):
                 del projections["k"], projections["v"]
             if self.text.get("attention_k_eq_v") and self.types[i] == FULL:
@@ -225,16 +228,16 @@ class Model:
             if self.gemma:
                 norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
             for name in norms:
-                self.put(f"layers.{i}.{name}.weight", HIDDEN)
-            self.put(f"layers.{i}.mlp.gate_proj.weight", ffn, HIDDEN)
-            self.put(f"layers.{i}.mlp.up_proj.weight", ffn, HIDDEN)
-            self.put(f"layers.{i}.mlp.down_proj.weight", HIDDEN, ffn)
+                self.put(f"layers.{i}.{name}.weight", self.hidden)
+            self.put(f"layers.{i}.mlp.gate_proj.weight", ffn, self.hidden)
+            self.put(f"layers.{i}.mlp.up_proj.weight", ffn, self.hidden)
+            self.put(f"layers.{i}.mlp.down_proj.weight", self.hidden, ffn)
             if self.gemma4:
                 self.tensors[self.name(f"layers.{i}.layer_scalar")] = np.array([0.5 + i / 10], np.float32)
             if per_layer:
-                self.put(f"layers.{i}.per_layer_input_gate.weight", per_layer, HIDDEN)
-                self.put(f"layers.{i}.per_layer_projection.weight", HIDDEN, per_layer)
-                self.put(f"layers.{i}.post_per_layer_input_norm.weight", HIDDEN)
+                self.put(f"layers.{i}.per_layer_input_gate.weight", per_layer, self.hidden)
+                self.put(f"layers.{i}.per_layer_projection.weight", self.hidden, per_layer)
+                self.put(f"layers.{i}.post_per_layer_input_norm.weight", self.hidden)
 
     def name(self, bare: str) -> str:
         """The published name: text models beside a vision tower stand one level deeper."""
@@ -345,7 +348,7 @@ class Model:
 
     def forward(self, tokens: list[int]) -> Array:
         """Logits [n, vocab]."""
-        x = self.w("embed_tokens.weight")[tokens] * (HIDDEN**0.5 if self.gemma else 1)
+        x = self.w("embed_tokens.weight")[tokens] * (self.hidden**0.5 if self.gemma else 1)
         extra = self.per_layer(tokens, x)
         kept: dict[str, tuple[Array, Array]] = {}
         for i in range(self.layers):
@@ -376,7 +379,7 @@ class Model:
         if not width:
             return None
         own = self.w("embed_tokens_per_layer.weight")[tokens].reshape(len(tokens), self.layers, width) * width**0.5
-        projected = (x @ self.w("per_layer_model_projection.weight").T * HIDDEN**-0.5).reshape(own.shape)
+        projected = (x @ self.w("per_layer_model_projection.weight").T * self.hidden**-0.5).reshape(own.shape)
         return (self.norm(projected, "per_layer_projection_norm.weight") + own) * 2**-0.5  # type: ignore[no-any-return]
 
 

@@ -66,7 +66,7 @@ def test_a_kill_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The system's own words, and no traceback."""
-    with pytest.raises(ConvertError, match="cannot be written: No such file"):
+    with pytest.raises(ConvertError, match="cannot be written to: No such file"):
         convert_target(checkpoints.target(tmp_path / "T"), tmp_path / "nowhere" / "t.gguf", type="F16")
 
 
