@@ -1,0 +1,115 @@
+"""Drafters of every layout: converted, run by llama.cpp beside their target, and compared with the checkpoint's function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.llama import Shape
+from dspark_local.convert import convert_draft
+from dspark_local.errors import ConvertError
+from dspark_local.formats.gguf import GGUF
+from tests.convert import checkpoints
+from tests.convert.drafters import DRAFT_VOCAB, DRAFTS, Draft, pair
+from tests.convert.families import CONFIGS, Model
+from tests.convert.test_families import TOKENS
+from tests.real.pairs import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("kind", DRAFTS)
+def test_llama_cpp_drafts_what_the_checkpoint_says(tmp_path: Path, kind: str) -> None:
+    """Block logits and confidences agree to F16's accuracy, and so do the tokens where they are no ties."""
+    target, draft, target_path, draft_path = pair(tmp_path, kind)
+    same = drafted = 0
+    with opened(target_path, draft_path, Shape(n_ctx=256, width=len(TOKENS))) as (model, drafter, files):
+        assert files.spec
+        assert files.spec.target_layers == (1, 3)
+        (rows,) = model.decode([Span(0, 0, TOKENS)])
+        assert rows.hidden is not None
+        hidden = rows.hidden.copy()
+        for start in range(1, len(TOKENS)):
+            drafter.inject([Features(0, start - 1, hidden[start - 1 : start])])
+            (block,) = drafter.draft([Block(0, start, TOKENS[start])], files.spec.n_drafts)
+            tokens, logits, confidences = draft.block(hidden[:start].astype(np.float64), TOKENS[start], target)
+            picked = list(block.logits.argmax(-1))
+            agree = next((k for k, (a, b) in enumerate(zip(picked, tokens, strict=True)) if a != b), len(tokens))
+            upto = slice(min(agree + 1, len(tokens)))  # behind a difference the chains have other inputs
+            reached = np.isfinite(logits[upto])
+            np.testing.assert_array_equal(block.logits[upto] > -1e30, reached)
+            off = block.logits[upto][reached] - logits[upto][reached]
+            assert np.sqrt((off**2).mean() / (logits[upto][reached] ** 2).mean()) < 0.01
+            assert block.confidences is not None
+            np.testing.assert_allclose(block.confidences[upto], confidences[upto], atol=0.01)
+            same, drafted = same + agree, drafted + min(agree + 1, len(tokens))
+    assert same >= 0.97 * drafted
+
+
+def test_a_reduced_vocabulary_is_written_as_token_ids(tmp_path: Path) -> None:
+    """The checkpoint's d2t is how far a token lies above its row; the file's is the token."""
+    _, draft, _, path = pair(tmp_path, "speculators")
+    out = GGUF.open(path)
+    np.testing.assert_array_equal(out.ints("d2t"), draft.tensors["d2t"] + np.arange(DRAFT_VOCAB))
+    assert "token_embd.weight" not in out.tensors
+    assert out.meta("dflash.sample_from_anchor") is False
+
+
+def test_a_plain_dflash_drafter_has_no_markov_head(tmp_path: Path) -> None:
+    """It is converted; whether it is run is the loader's affair."""
+    _, config = DRAFTS["deepspec"]
+    draft = Draft("deepspec", config)
+    for name in [n for n in draft.tensors if "markov" in n or "confidence" in n]:
+        del draft.tensors[name]
+    config = {k: v for k, v in config.items() if "markov" not in k} | {"architectures": ["DFlashDraftModel"]}
+    src = Model("qwen3", CONFIGS["qwen3"]).write(tmp_path / "T")
+    checkpoints.write(tmp_path / "D", config, draft.tensors, tokenized=False)
+    out = GGUF.open(convert_draft(tmp_path / "D", src, tmp_path / "d.gguf", type="F16"))
+    assert not {"markov_w1.weight", "conf_proj.weight"} & set(out.tensors)
+
+
+def put(**changes: object) -> Callable[[Draft, dict[str, Any]], None]:
+    return lambda _draft, config: config.update(changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "says"),
+    [
+        ("deepspec", put(markov_head_type="gated"), "no graph for a gated Markov head"),
+        ("deepspec", put(markov_head_type="rnn"), "no graph for a rnn Markov head"),
+        ("deepspec", put(architectures=["Eagle3DraftModel"]), "Eagle3 drafter"),
+        ("deepspec", put(architectures=["DeepseekV4DSparkModel"]), "DeepSeek-V4 drafter"),
+        ("deepspec", put(architectures=["DFlash2DraftModel"]), "DFlash2 drafter"),
+        ("deepspec", put(target_layer_ids=[0, 3]), "below the target's last"),
+        ("deepspec", put(block_size="seven"), "block_size must be"),
+        ("deepspec", put(use_sliding_window=True), "use_sliding_window is not converted"),
+        ("deepspec", put(draft_vocab_size=9999), "more than vocab_size"),
+        ("deepspec", put(draft_vocab_size=100), "no d2t"),
+        ("speculators", put(aux_hidden_state_layer_ids=[0, 3]), "aux_hidden_state_layer_ids must name"),
+        ("speculators", put(draft_vocab_size=100), "has shape"),
+        ("speculators", lambda d, _: d.tensors.update(d2t=np.full(DRAFT_VOCAB, -5)), "d2t maps two rows"),
+        ("speculators", lambda d, _: d.tensors.update(d2t=np.zeros(DRAFT_VOCAB, np.float32)), "whole numbers"),
+        ("speculators", lambda d, _: d.tensors.pop("lm_head.weight"), "lacks lm_head.weight"),
+        ("gemma4", put(attention_k_eq_v=False), "attention_k_eq_v"),
+        ("gemma4", put(layer_types=["sliding_attention"] * 2), "full_attention"),
+        ("gemma4", put(final_logit_softcapping=30.0), "final_logit_softcapping"),
+    ],
+)
+def test_what_has_no_graph_or_does_not_fit_is_one_sentence(
+    tmp_path: Path, kind: str, change: Callable[[Draft, dict[str, Any]], None], says: str
+) -> None:
+    """And nothing is left."""
+    family, config = DRAFTS[kind]
+    config, draft = dict(config), Draft(kind, config)
+    change(draft, config)
+    src = Model(family, CONFIGS[family]).write(tmp_path / "T")
+    checkpoints.write(tmp_path / "D", config, draft.tensors, tokenized=False)
+    with pytest.raises(ConvertError, match=says) as raised:
+        convert_draft(tmp_path / "D", src, tmp_path / "d.gguf", type="F16")
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob("*.gguf*"))
