@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dspark_local.convert import dense, drafter
+from dspark_local.convert import dense, drafter, repair
 from dspark_local.convert.checkpoint import Checkpoint
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
@@ -13,9 +13,10 @@ from dspark_local.convert.target import CheckpointTarget, GGUFTarget
 
 if TYPE_CHECKING:
     from dspark_local.convert.family import Tell
+    from dspark_local.convert.target import Target
     from dspark_local.convert.writer import Progress
 
-__all__ = ["convert_draft", "convert_target", "exact_type", "keeps_codes", "outline_target"]
+__all__ = ["convert_draft", "convert_target", "exact_type", "keeps_codes", "outline_target", "repair_draft"]
 
 
 def convert_target(
@@ -55,6 +56,17 @@ def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Pr
 
     A GGUF of the target must be F32, F16 or BF16 where the drafter brings an embedding or a head of its own.
     """
-    target = Path(target)
-    known = CheckpointTarget(Checkpoint(target)) if target.is_dir() else GGUFTarget(target)
-    return drafter.convert(Checkpoint(Path(src)), known, Path(out), parse(type), progress)
+    return drafter.convert(Checkpoint(Path(src)), _target(target), Path(out), parse(type), progress)
+
+
+def repair_draft(draft: Path, target: Path, out: Path, *, progress: Progress | None = None) -> Path | None:
+    """Mend the drafter's file `draft` into `out`, which may be the same file; None if it needs no mending.
+
+    `target` is a folder or a GGUF of any type. Raises ModelError, and then changes nothing.
+    """
+    return repair.repair(Path(draft), _target(target), Path(out), progress)
+
+
+def _target(path: Path) -> Target:
+    path = Path(path)
+    return CheckpointTarget(Checkpoint(path)) if path.is_dir() else GGUFTarget(path)

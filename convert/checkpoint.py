@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float32]
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
            "U8": "u1", "I8": "i1", "BOOL": "u1", "F8_E4M3": "u1", "F8_E8M0": "u1"}  # fmt: skip
+_BITS = {"F32": "<u4", "F16": "<u2", "BF16": "<u2"}
+_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # all ones in NaN and infinity
 _MAX_HEADER = 100_000_000  # the format's own limit
 _AT_A_TIME = 1 << 22  # numbers held in memory, however large the tensor
 ALL = slice(None)
@@ -94,6 +96,14 @@ class Checkpoint:
         if not np.isfinite(values).all():
             raise ConvertError(f"tensor {name} holds NaN or infinity; the checkpoint is damaged")
         return values
+
+    def same(self, name: str, rows: slice = ALL) -> npt.NDArray[Any]:
+        """Rows of a tensor of plain floats as their bits. Raises ConvertError as `read` does."""
+        bits = self.raw(name, rows).view(_BITS[self.tensors[name].dtype])
+        exponent = _EXPONENTS[self.tensors[name].dtype]
+        if ((bits & exponent) == exponent).any():
+            raise ConvertError(f"tensor {name} holds NaN or infinity; the checkpoint is damaged")
+        return bits
 
     def raw(self, name: str, rows: slice = ALL) -> npt.NDArray[Any]:
         """Rows of a tensor in numpy's type for its own, BF16 and FP8 as their bits.

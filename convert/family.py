@@ -206,9 +206,20 @@ def plan(
                 planned.append(values(ours.removesuffix("weight") + "scale", scale))
             tell(ours, kept.kind.name, kept.error)
         else:
-            read = _turned(row, family, config, partial(checkpoint.read, bundles.plain[theirs]))
-            planned.append(floats(ours, shape, type_of(ours, shape, kind), read))
+            planned.append(_plain(checkpoint, family, config, row, (bundles.plain[theirs], ours), shape, kind))
     return planned
+
+
+def _plain(
+    checkpoint: Checkpoint, family: Family, config: Config, row: Row, names: tuple[str, str], shape: Shape, kind: Type
+) -> Planned:
+    """A tensor of floats: as its bits where its type stays and its numbers do, else read and encoded."""
+    theirs, ours = names
+    type_ = type_of(ours, shape, kind)
+    shifted = row.turn == "norm" and family.shifted_norms
+    if checkpoint.tensors[theirs].dtype == type_.name and not shifted:
+        return Planned(ours, shape, type_, _turned(row, family, config, partial(checkpoint.same, theirs)))
+    return floats(ours, shape, type_, _turned(row, family, config, partial(checkpoint.read, theirs)))
 
 
 def named(checkpoint: Checkpoint) -> dict[str, str]:

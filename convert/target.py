@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFValueType
+from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
+from dspark_local.convert.copying import copy_keys
 from dspark_local.convert.families import target_family
 from dspark_local.convert.family import named
 from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
@@ -33,9 +34,13 @@ class Target(Protocol):
     hidden_size: int
     vocab_size: int
     num_hidden_layers: int
+    tied: bool
 
     def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
         """Add the target's tokenizer to a file, with `mask` as the token that fills a draft block."""
+
+    def read(self, head: str, rows: slice) -> Floats:
+        """Rows of its EMBEDDING or HEAD. Raises ModelError."""
 
     def holds(self, head: str, rows: slice, values: Floats) -> bool:
         """Whether these rows of its EMBEDDING or HEAD are `values`, in the precision that the target has.
@@ -51,7 +56,7 @@ class CheckpointTarget:
         family = target_family(checkpoint)
         config = family.config(checkpoint)
         self._checkpoint = checkpoint
-        self._tied = config.flag("tie_word_embeddings", default=family.tied)
+        self.tied = config.flag("tie_word_embeddings", default=family.tied)
         self.name = checkpoint.folder.name
         self.hidden_size = config.count("hidden_size")
         self.vocab_size = config.count("vocab_size")
@@ -62,13 +67,17 @@ class CheckpointTarget:
         """See Target."""
         self._vocabulary.write(writer, mask=mask)
 
-    def holds(self, head: str, rows: slice, values: Floats) -> bool:
+    def read(self, head: str, rows: slice) -> Floats:
         """See Target."""
-        name = "lm_head.weight" if head == HEAD and not self._tied else "embed_tokens.weight"
+        name = "lm_head.weight" if head == HEAD and not self.tied else "embed_tokens.weight"
         have = named(self._checkpoint)
         if name not in have:
             raise ConvertError(f"{self._checkpoint.folder} lacks {name}; the checkpoint is not whole")
-        return np.array_equal(self._checkpoint.read(have[name], rows), values)
+        return self._checkpoint.read(have[name], rows)
+
+    def holds(self, head: str, rows: slice, values: Floats) -> bool:
+        """See Target."""
+        return np.array_equal(self.read(head, rows), values)
 
 
 class GGUFTarget:
@@ -82,6 +91,7 @@ class GGUFTarget:
         self.hidden_size = self._number("embedding_length")
         self.num_hidden_layers = self._number("block_count")
         self.vocab_size = self._gguf.count("tokenizer.ggml.tokens")
+        self.tied = HEAD not in self._gguf.tensors
 
     def _number(self, key: str) -> int:
         value = self._gguf.meta(f"{self._gguf.arch}.{key}")
@@ -91,16 +101,12 @@ class GGUFTarget:
 
     def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
         """See Target."""
-        for key, entry in self._gguf.header.entries.items():
-            if not key.startswith("tokenizer.") or key == _MASK or not entry.count:
-                continue  # the mask is the drafter's affair, below
-            kind = GGUFValueType(entry.kind)
-            value = list(self._gguf.strings(key)) if kind is GGUFValueType.STRING else self._gguf.meta(key)
-            if entry.is_array:
-                writer.add_key_value(key, value, GGUFValueType.ARRAY, sub_type=kind)
-            else:
-                writer.add_key_value(key, value[0] if isinstance(value, list) else value, kind)
+        copy_keys(self._gguf, writer, lambda key: key.startswith("tokenizer.") and key != _MASK)
         writer.add_mask_token_id(mask)
+
+    def read(self, head: str, rows: slice) -> Floats:
+        """See Target."""
+        return self._gguf.rows(head if head in self._gguf.tensors else EMBEDDING, rows)
 
     def holds(self, head: str, rows: slice, values: Floats) -> bool:
         """See Target."""
@@ -114,4 +120,4 @@ class GGUFTarget:
         exact = GGMLQuantizationType[kind]
         with np.errstate(over="ignore"):  # beyond F16 is an infinity, which no target holds
             kept = dequantize(quantize(values, exact), exact)
-        return np.array_equal(self._gguf.rows(name, rows), kept)
+        return np.array_equal(self.read(head, rows), kept)

@@ -71,6 +71,28 @@ def draft(src: Path, of: Path, kind: str, out: Path | None) -> int:
     return _written(path, lambda report: convert_draft(src, of, path, type=kind, progress=report))
 
 
+@command.command("repair")
+@click.argument("draft", type=PATH)
+@click.option("--target", "of", type=PATH, required=True, help="Its target: a checkpoint folder or a GGUF file.")
+@click.option("--out", type=PATH, help="The mended file; by default DRAFT itself, replaced when the new one is whole.")
+def repair(draft: Path, of: Path, out: Path | None) -> int:
+    """Mend a drafter's GGUF whose head would be tied to its embedding, though its target's is not.
+
+    llama.cpp's own converter makes such files; their drafts are garbage.
+    """
+    from dspark_local.convert import repair_draft  # noqa: PLC0415 - it loads gguf and safetensors
+
+    path = out or draft
+    _refuse_folder(path)
+    with Progress() as progress:
+        mended = repair_draft(draft, of, path, progress=lambda done, n: progress("mending", done / max(1, n)))
+    if mended is None:
+        say(f"{draft} needs no mending")
+        return 0
+    click.echo(mended)
+    return 0
+
+
 def _tell(name: str, kind: str, error: float) -> None:
     """One line of the report on weights that keep their codes."""
     how = "exact" if error == 0 else f"within {error:.2g} of a step, by the rounding of its scale to F16"

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Answer one prompt, to standard output.",
     "models": "List, fetch, find and remove models.",
     "convert": "Turn a checkpoint into a GGUF file.",
+    "inspect": "Say what a model file is, and what it fits.",
     "tune": "Measure this machine and calibrate a drafter.",
     "bench": "Compare plain and speculative decoding.",
     "doctor": "Say what works on this machine, what does not, and what to do.",

@@ -47,7 +47,7 @@ def check_pair(target: GGUF, draft: GGUF) -> DraftSpec:
     if spec.owns_embedding and not spec.owns_head and "output.weight" in target.tensors:
         # llama.cpp would tie the drafter's head to its embedding and draft garbage without a word
         what = "it has an embedding but no head, and the target's head is not tied to its embedding"
-        raise pair_fault(draft.path, target.path, f"{what}: make it anew with `dspark-local convert draft`")
+        raise pair_fault(draft.path, target.path, f"{what}: mend it with `dspark-local convert repair`")
     return spec
 
 

@@ -1,4 +1,4 @@
-"""Drafters of every layout: converted, run by llama.cpp beside their target, and compared with the checkpoint's function."""
+"""Drafters of every layout: converted, run beside their target, and compared with the checkpoint's function."""
 
 from __future__ import annotations
 

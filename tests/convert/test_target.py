@@ -104,13 +104,13 @@ def test_a_few_rows_at_a_time_make_the_same_file(tmp_path: Path, monkeypatch: py
     whole = convert_target(src, tmp_path / "whole.gguf", type=kind).read_bytes()
     held: list[int] = []
 
-    def read(self: Checkpoint, name: str, rows: slice = ALL, real: object = Checkpoint.read) -> checkpoint.Floats:
+    def read(self: Checkpoint, name: str, rows: slice = ALL, real: object = Checkpoint.raw) -> checkpoint.Floats:
         values: checkpoint.Floats = real(self, name, rows)  # type: ignore[operator]  # the method itself
         held.append(values.size)
         return values
 
     monkeypatch.setattr(checkpoint, "_AT_A_TIME", 1000)
-    monkeypatch.setattr(Checkpoint, "read", read)
+    monkeypatch.setattr(Checkpoint, "raw", read)
     assert convert_target(src, tmp_path / "few.gguf", type=kind).read_bytes() == whole
     assert max(held) <= 1000
 

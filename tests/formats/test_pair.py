@@ -123,7 +123,7 @@ STRANGERS = {
     "wrongly tied": (
         UNTIED,
         tiny.draft(own_heads=True).with_tensors({"output.weight": None}),
-        "make it anew with `dspark-local convert draft`",
+        "mend it with `dspark-local convert repair`",
     ),
 }
 
