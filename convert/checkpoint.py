@@ -22,9 +22,10 @@ Floats = npt.NDArray[np.float32]
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
            "U8": "u1", "I8": "i1", "BOOL": "u1", "F8_E4M3": "u1", "F8_E8M0": "u1"}  # fmt: skip
 _BITS = {"F32": "<u4", "F16": "<u2", "BF16": "<u2"}
-_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # all ones in NaN and infinity
+_MAGNITUDES = {"F32": 0x7FFFFFFF, "F16": 0x7FFF, "BF16": 0x7FFF}
+_INFINITIES = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # and NaN is above, but for the sign
 _MAX_HEADER = 100_000_000  # the format's own limit
-_AT_A_TIME = 1 << 22  # numbers held in memory, however large the tensor
+_AT_A_TIME = 1 << 20  # numbers held in memory, however large the tensor: little enough for a cache
 ALL = slice(None)
 
 
@@ -100,8 +101,8 @@ class Checkpoint:
     def same(self, name: str, rows: slice = ALL) -> npt.NDArray[Any]:
         """Rows of a tensor of plain floats as their bits. Raises ConvertError as `read` does."""
         bits = self.raw(name, rows).view(_BITS[self.tensors[name].dtype])
-        exponent = _EXPONENTS[self.tensors[name].dtype]
-        if ((bits & exponent) == exponent).any():
+        infinity = _INFINITIES[self.tensors[name].dtype]
+        if bits.size and (bits & bits.dtype.type(_MAGNITUDES[self.tensors[name].dtype])).max() >= infinity:
             raise ConvertError(f"tensor {name} holds NaN or infinity; the checkpoint is damaged")
         return bits
 

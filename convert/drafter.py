@@ -14,6 +14,7 @@ import numpy as np
 
 from dspark_local.convert import family as tables
 from dspark_local.convert.checkpoint import slabs
+from dspark_local.convert.config import shown
 from dspark_local.convert.families.dspark import ROOT, draft_family
 from dspark_local.convert.quantise import file_type
 from dspark_local.convert.target import EMBEDDING, HEAD
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from dspark_local.convert.writer import Progress
 
 _OWN = {"embed_tokens.weight": (tables.EMBEDDING, EMBEDDING), "lm_head.weight": (tables.HEAD, HEAD)}
+
+
+_LONGEST_BLOCK = 256  # what formats/hyper.py takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +125,13 @@ def _block(config: Config, target: Target) -> Block:
     if draft_vocab > vocab:
         raise config.fault(f"draft_vocab_size {draft_vocab} is more than vocab_size {vocab}")
     if not isinstance(rank, int) or rank < 0:
-        raise config.fault(f"markov_rank must be a number, not {rank!r}")
+        raise config.fault(f"markov_rank must be a number, not {shown(rank)}")
     # exports of the speculators library begin a block with a token that is no draft, DeepSpec's do not
     speculators = "transformer_layer_config" in config.values or "aux_hidden_state_layer_ids" in config.values
     causal = config.get("is_causal", nested.get("causal"))
     size = either("block_size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise config.fault(f"block_size must be a positive number, not {size!r}")
+    if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= _LONGEST_BLOCK:  # noqa: PLR2004 - anchor and draft
+        raise config.fault(f"block_size must be a number from 2 to {_LONGEST_BLOCK}, not {shown(size)}")
     return Block(
         size=size,
         layers=_layers(config, either, target),
@@ -141,7 +145,7 @@ def _block(config: Config, target: Target) -> Block:
 
 def _mask(config: Config, mask: object) -> int:
     if not isinstance(mask, int) or not 0 <= mask < config.count("vocab_size"):
-        raise config.fault(f"mask_token_id must be a token of the vocabulary, not {mask!r}")
+        raise config.fault(f"mask_token_id must be a token of the vocabulary, not {shown(mask)}")
     return mask
 
 
@@ -158,7 +162,7 @@ def _layers(config: Config, either: Any, target: Target) -> tuple[int, ...]:  # 
     last = target.num_hidden_layers - 1
     fits = isinstance(layers, list) and layers and all(isinstance(i, int) and 0 <= i - shift < last for i in layers)
     if not fits:
-        raise config.fault(f"{key} must name layers below the target's last ({last + shift}), not {layers!r}")
+        raise config.fault(f"{key} must name layers below the target's last ({last + shift}), not {shown(layers)}")
     return tuple(i - shift for i in layers)
 
 

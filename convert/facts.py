@@ -42,7 +42,7 @@ def _facts(checkpoint: Checkpoint) -> Iterator[Fact]:
         return
     try:
         config = family.config(checkpoint)
-        yield "layers", f"{config.count('num_hidden_layers')} of width {config.count('hidden_size')}"
+        yield "layers", f"{config.layers} of width {config.count('hidden_size')}"
         yield "context", f"{config.count('max_position_embeddings')} tokens"
         if scheme := scheme_of(checkpoint):
             yield "weights", f"4-bit codes ({type(scheme).__name__}), which are kept as they are"

@@ -131,7 +131,7 @@ def hyperparameters(writer: GGUFWriter, config: Config) -> None:
         raise config.fault(f"{heads} attention heads cannot share num_key_value_heads {kv}")
     writer.add_context_length(config.count("max_position_embeddings"))
     writer.add_embedding_length(config.count("hidden_size"))
-    writer.add_block_count(config.count("num_hidden_layers"))
+    writer.add_block_count(config.layers)
     writer.add_feed_forward_length(config.count("intermediate_size"))
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv)
@@ -162,7 +162,7 @@ Table = dict[str, tuple[Row, str, Shape]]  # checkpoint name → row, GGUF name,
 def table(family: Family, config: Config, root: tuple[Row, ...], known: Sizes) -> Table:
     """All tensors of a checkpoint: those of `root` by the sizes in `known`, then every layer's."""
     rows: Table = {row.theirs: (row, row.ours, _shape(row, known)) for row in root if _is_there(row, config, known)}
-    for i in range(config.count("num_hidden_layers")):
+    for i in range(config.layers):
         known = family.sizes(config, i)
         for row in family.layer:
             if _is_there(row, config, known):

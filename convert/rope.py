@@ -66,7 +66,10 @@ def read_rope(config: Config, *, layers: str = FULL, kinds: tuple[str, ...] = ("
     """Positions of one kind of layer. Raises ConvertError for a scaling that is not among `kinds`."""
     new, old = config.part("rope_parameters"), config.part("rope_scaling")
     if layers in new or FULL in new:  # one entry a kind of layer
-        parameters = dict(new.get(layers) or {})
+        given = new.get(layers) or {}
+        if not isinstance(given, dict):
+            raise config.fault(f"rope_parameters of {layers} must be an object")
+        parameters = dict(given)
     else:
         parameters = dict(new or (old if layers == FULL else {}))  # the old dialect scales the full layers only
     kind = str(parameters.get("rope_type", parameters.get("type", "default")))

@@ -60,7 +60,7 @@ class CheckpointTarget:
         self.name = checkpoint.folder.name
         self.hidden_size = config.count("hidden_size")
         self.vocab_size = config.count("vocab_size")
-        self.num_hidden_layers = config.count("num_hidden_layers")
+        self.num_hidden_layers = config.layers
         self._vocabulary = read_vocabulary(checkpoint, self.vocab_size, family.tokenizer)
 
     def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:

@@ -16,7 +16,9 @@ from gguf.quants import quant_shape_to_byte_shape
 
 from dspark_local.convert.checkpoint import slabs
 from dspark_local.convert.quantise import encode
-from dspark_local.errors import ConvertError
+from dspark_local.errors import ConvertError, ModelFormatError
+from dspark_local.formats.gguf import GGUF
+from dspark_local.formats.model import check_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,9 +96,13 @@ def write(
                 _write_data(writer, file, tensors, progress)
             file.flush()
             os.fsync(file.fileno())
+        if not outline:
+            check_model(GGUF.open(beside))  # what the loader would refuse is no file to leave
         beside.replace(out)
     except OSError as error:
         raise ConvertError(f"{out} cannot be written: {error.strerror or error}") from error
+    except ModelFormatError as error:
+        raise ConvertError(f"{out} would not load: {str(error).removeprefix(str(beside)).lstrip(': ')}") from error
     finally:
         beside.unlink(missing_ok=True)
     return out

@@ -60,7 +60,7 @@ def _check_gemma(config: Config) -> None:
 
 
 def _sizes_gemma(config: Config, _layer: int) -> Sizes:
-    head = config.count("global_head_dim")
+    head = config.even("global_head_dim", config.count("global_head_dim"))
     return common_sizes(config) | {
         "head": head,
         "q": head * config.count("num_attention_heads"),
@@ -69,7 +69,7 @@ def _sizes_gemma(config: Config, _layer: int) -> Sizes:
 
 
 def _keys_gemma(writer: GGUFWriter, config: Config) -> None:
-    head = config.count("global_head_dim")
+    head = config.even("global_head_dim", config.count("global_head_dim"))
     forget(writer, "attention.key_length", "attention.value_length", "attention.head_count_kv")
     writer.add_key_length(head)
     writer.add_value_length(head)

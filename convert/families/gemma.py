@@ -18,7 +18,7 @@ _WIDE_LAYERS = {"gemma2": 46, "gemma3": 62}  # by its layers llama.cpp tells the
 
 def _check_scale(config: Config, arch: str) -> None:
     """llama.cpp's graph scales queries by a rule of its own; another scale would be another function."""
-    wide = config.count("num_hidden_layers") == _WIDE_LAYERS[arch]
+    wide = config.layers == _WIDE_LAYERS[arch]
     built_in = config.count("hidden_size") // config.count("num_attention_heads") if wide else config.head_dim
     given = config.real("query_pre_attn_scalar", built_in)
     if given != built_in:
@@ -28,7 +28,7 @@ def _check_scale(config: Config, arch: str) -> None:
 def _check_gemma2(config: Config) -> None:
     refuse(config, "attention_bias", act=GELU)
     _check_scale(config, "gemma2")
-    if config.layer_types not in ([], _alternating(config.count("num_hidden_layers"), 2)):
+    if config.layer_types not in ([], _alternating(config.layers, 2)):
         raise config.fault("llama.cpp's gemma2 alternates sliding and full attention, layer_types says otherwise")
 
 
@@ -46,9 +46,7 @@ def _check_gemma3(config: Config) -> None:
 
 def _keys_gemma3(writer: GGUFWriter, config: Config) -> None:
     read_rope(config, kinds=("default", "linear")).write(writer)
-    types = config.layer_types or _alternating(
-        config.count("num_hidden_layers"), config.count("sliding_window_pattern", 6)
-    )
+    types = config.layer_types or _alternating(config.layers, config.count("sliding_window_pattern", 6))
     writer.add_sliding_window(config.count("sliding_window"))
     writer.add_sliding_window_pattern([kind == SLIDING for kind in types])
     writer.add_rope_freq_base_swa(read_rope(config, layers=SLIDING, kinds=("default",)).theta)

@@ -50,13 +50,17 @@ def _types(config: Config) -> list[str]:
 
 def _shared(config: Config) -> int:
     shared = config.get("num_kv_shared_layers", 0)
-    if not isinstance(shared, int) or not 0 <= shared < config.count("num_hidden_layers"):
+    if not isinstance(shared, int) or not 0 <= shared < config.layers:
         raise config.fault(f"num_kv_shared_layers must be a number below the layers', not {shared!r}")
     return shared
 
 
 def _head(config: Config, kind: str) -> int:
-    return config.count("global_head_dim", config.head_dim) if kind == FULL else config.head_dim
+    return (
+        config.even("global_head_dim", config.count("global_head_dim", config.head_dim))
+        if kind == FULL
+        else config.head_dim
+    )
 
 
 def _kv_heads(config: Config, kind: str) -> int:
@@ -65,14 +69,14 @@ def _kv_heads(config: Config, kind: str) -> int:
 
 
 def _ffn(config: Config, layer: int) -> int:
-    shares = layer >= config.count("num_hidden_layers") - _shared(config)
+    shares = layer >= config.layers - _shared(config)
     return config.count("intermediate_size") * (2 if shares and config.get("use_double_wide_mlp") else 1)
 
 
 def _sizes(config: Config, layer: int) -> Sizes:
     """Those of a layer; 0 is the size of what it has not."""
     kind = _types(config)[layer]
-    head, layers = _head(config, kind), config.count("num_hidden_layers")
+    head, layers = _head(config, kind), config.layers
     own = layer < layers - _shared(config)
     kv = head * _kv_heads(config, kind) * own
     equal = kind == FULL and bool(config.get("attention_k_eq_v"))
@@ -92,7 +96,7 @@ def _sizes(config: Config, layer: int) -> Sizes:
 
 
 def _keys(writer: GGUFWriter, config: Config) -> None:
-    types, layers = _types(config), config.count("num_hidden_layers")
+    types, layers = _types(config), config.layers
     full = _head(config, FULL)
     forget(writer, "attention.key_length", "attention.value_length", "attention.head_count_kv", "feed_forward_length")
     writer.add_key_length(full)

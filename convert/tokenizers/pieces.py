@@ -58,6 +58,7 @@ class _Table:
 
     def place(self, i: int, text: str, kind: int, score: float = _ADDED) -> None:
         size = len(self.tokens)
+        text.encode()  # halves of characters are no text
         if not isinstance(i, int) or not 0 <= i < size:
             raise ConvertError(f"{self.path}: token {text!r} has id {i}, and config.json says vocab_size {size}")
         self.tokens[i], self.types[i], self.scores[i] = text, int(kind), score

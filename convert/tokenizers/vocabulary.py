@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _SENTENCEPIECE = "tokenizer.model"
+_MOST_TOKENS = 1 << 21  # eight times the largest vocabulary there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ def read_vocabulary(checkpoint: Checkpoint, size: int, kind: str = "") -> Vocabu
     Raises ConvertError for one that llama.cpp would tokenise otherwise.
     """
     path = checkpoint.folder / "tokenizer.json"
+    if size > _MOST_TOKENS:
+        raise ConvertError(f"{checkpoint.folder}/config.json: vocab_size {size} is more than {_MOST_TOKENS}")
     try:
         return _vocabulary(checkpoint, path, size, kind)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
@@ -166,4 +169,8 @@ def _template(checkpoint: Checkpoint, config: dict[str, Any]) -> str | None:
     template = config.get("chat_template")
     if isinstance(template, list):
         template = next((t["template"] for t in template if t["name"] == "default"), None)
+    if template is not None and not isinstance(template, str):
+        raise ConvertError(f"{checkpoint.folder}/tokenizer_config.json: chat_template is no text")
+    if template:
+        template.encode()  # halves of characters are no text
     return template

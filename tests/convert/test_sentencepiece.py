@@ -58,7 +58,8 @@ def proto(*, prefix: bool = True, kind: int = 2) -> bytes:
         field(1, text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score) + field(3, int(type_))
         for text, score, type_ in PIECES
     )
-    trainer, normalizer = field(1, b"corpus") + field(3, kind), field(3, int(prefix)) + field(4, 0)
+    trainer = field(1, b"corpus") + field(3, kind) + field(35, 1)  # with byte_fallback
+    normalizer = field(3, int(prefix)) + field(4, 0)
     return b"".join(field(1, piece) for piece in pieces) + field(2, trainer) + field(3, normalizer)
 
 
