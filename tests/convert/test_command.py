@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dspark_local.formats.inspection import inspect_files
 from tests.convert import checkpoints
+from tests.convert.test_packed import packed_model, written
 
 COMMAND = Path(sys.executable).with_name("dspark-local" + (".exe" if os.name == "nt" else ""))
 
@@ -33,3 +34,36 @@ def test_what_does_not_work_is_one_line(tmp_path: Path) -> None:
         done = run(tmp_path, *arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert done.stderr.startswith("dspark-local: ")
+
+
+def test_a_drafter_lies_beside_its_target(tmp_path: Path) -> None:
+    """Named after what the target's files of all types have in common, so that one drafter serves them all."""
+    checkpoints.target(tmp_path / "Tiny")
+    checkpoints.draft(tmp_path / "tiny_block4")
+    target = tmp_path / "models" / "Tiny-BF16.gguf"
+    target.parent.mkdir()
+    assert run(tmp_path, "target", "Tiny", "--to", "BF16", "--out", str(target)).returncode == 0
+    done = run(tmp_path, "draft", "tiny_block4", "--target", str(target), "--to", "Q8_0")
+    assert done.stdout == f"{target.parent / 'dspark-Tiny-Q8_0.gguf'}\n"
+
+
+def test_by_default_llama_cpp_quantises(tmp_path: Path) -> None:
+    """To Q4_K_M, after it is told how large that will be."""
+    checkpoints.target(tmp_path / "Tiny")
+    done = run(tmp_path, "target", "Tiny")
+    assert (done.returncode, done.stdout) == (0, "Tiny-Q4_K_M.gguf\n")
+    assert done.stderr.startswith("dspark-local: Tiny-Q4_K_M.gguf will take 0.00 GB")
+    inspect_files(tmp_path / "Tiny-Q4_K_M.gguf")
+
+
+def test_kept_weights_are_reported(tmp_path: Path) -> None:
+    """A line for each; a type that would quantise them again is refused."""
+    model, tensors = packed_model("gptq", symmetric=True)
+    written(tmp_path / "Tiny", model, tensors)
+    done = run(tmp_path, "target", "Tiny")
+    assert (done.returncode, done.stdout) == (0, "Tiny-F32.gguf\n")
+    assert "blk.0.attn_q.weight              Q4_0   exact" in done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) == 7 * model.layers
+    refused = run(tmp_path, "target", "Tiny", "--to", "Q4_K_M")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "4-bit weights, which are kept" in refused.stderr
