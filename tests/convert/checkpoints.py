@@ -129,15 +129,16 @@ def tokenizer(regex: str = QWEN2) -> dict[str, object]:
     spare = iter(range(256, 512))
     letters = [chr(b) if b in plain else chr(next(spare)) for b in range(256)]
     specials = {296: "<|im_start|>", 297: "<|im_end|>", 298: "<|endoftext|>", MASK: "<|mask|>"}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    split = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+    bytelevel = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     return {
-        "added_tokens": [{"id": i, "content": t, "special": True} for i, t in specials.items()],
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": regex}},
-                {"type": "ByteLevel", "use_regex": False},
-            ],
-        },
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": t, "special": True, **flags} for i, t in specials.items()],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytelevel]},
+        "post_processor": None,
+        "decoder": None,
         "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate([*letters, "th"])}, "merges": [["t", "h"]]},
     }
 

@@ -74,6 +74,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2": {
         **COMMON,
         "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
         "rope_theta": 1000000.0,
         "sliding_window": 32768,
         "use_sliding_window": False,
@@ -83,6 +84,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3": {
         **COMMON,
         "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
         "head_dim": HEAD,
         "rope_theta": 1000000,
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},

@@ -45,7 +45,8 @@ THEIRS = {
     "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id", "tokenizer.ggml.bos_token_id",
 }  # fmt: skip
 OURS = {
-    "general.quantization_version", "tokenizer.ggml.eot_token_id", "%s.attention.key_length",
+    "general.quantization_version", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.eos_token_id", "%s.attention.causal", "%s.attention.key_length",
     "%s.attention.value_length", "%s.attention.sliding_window_pattern", "tokenizer.ggml.unknown_token_id",
     "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_space_prefix", "%s.rope.freq_base", "%s.rope.freq_base_swa",
     "tokenizer.ggml.padding_token_id", "%s.feed_forward_length", "%s.attention.head_count_kv",
@@ -91,7 +92,8 @@ def test_targets(tmp_path: Path, family: str) -> None:
     src = Model(family, CONFIGS[family]).write(tmp_path / "src")
     if not family.startswith("qwen"):
         (src / "tokenizer.json").unlink()
-        (src / "tokenizer.model").write_bytes(test_sentencepiece.proto())
+        (src / "tokenizer.model").write_bytes(test_sentencepiece.proto(prefix="gemma" not in family))
+        checkpoints.edit(src, eos_token_id=2)
         (src / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
     compare(GGUF.open(convert_target(src, tmp_path / "ours.gguf", type="F32")), theirs(src, tmp_path / "theirs.gguf"))
 
