@@ -38,7 +38,7 @@ def convert(
     family.check(config)
     tied = config.flag("tie_word_embeddings", default=family.tied)
     # exports of tied models sometimes repeat the embedding as a head
-    ignored = frozenset({"lm_head.weight"}) if tied else frozenset[str]()
+    ignored = family.unused(config) | (frozenset({"lm_head.weight"}) if tied else frozenset[str]())
     root = (tables.EMBEDDING, *(() if tied else (tables.HEAD,)), *family.root, tables.LAST_NORM)
     rows = tables.table(family, config, root, family.sizes(config, 0))
     tensors = tables.plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=tell)

@@ -32,6 +32,7 @@ Tell = Callable[[str, str, float], None]  # name and type of a tensor, largest e
 # Before the names of the text model's tensors, the longest first; and parts of a model that do not write text.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
 _OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "embed_vision.", "audio_tower.", "embed_audio.")
+_DERIVED = (".rotary_emb.inv_freq",)  # what older exports hold though it follows from the config
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,12 @@ class Row:
 class Family:
     """A kind of model: config.json's `architectures`, llama.cpp's `arch`, and how one becomes the other.
 
-    `layer` is the table of one layer; `defaults` are values that published configs leave out; `keys` writes what
-    this family has beyond the common keys; `check` refuses what changes the function and is not converted; `computed`
-    gives tensors that no checkpoint holds; `shifted_norms` are stored less 1; `tied` is what tie_word_embeddings means
-    where it is missing; `tokenizer` is "", or the name of one that only this family has.
+    `layer` is the table of one layer, `root` what this family has beside embedding, head and last norm; `defaults` are
+    values that published configs leave out; `keys` writes what this family has beyond the common keys; `check` refuses
+    what changes the function and is not converted; `computed` gives tensors that no checkpoint holds, `unused` names
+    some that one may hold for nothing; `sizes` are those of a layer, 0 for what it lacks; `shifted_norms` are stored
+    less 1; `tied` is what tie_word_embeddings means where it is missing; `tokenizer` is "", or the name of one that
+    only this family has.
     """
 
     arch: str
@@ -67,6 +70,7 @@ class Family:
     computed: Callable[[Config], dict[str, Floats]] = lambda _config: {}
     root: tuple[Row, ...] = ()
     sizes: Callable[[Config, int], Sizes] = lambda config, _layer: sizes(config)
+    unused: Callable[[Config], frozenset[str]] = lambda _config: frozenset()
     shifted_norms: bool = False
     tied: bool = False
     tokenizer: str = ""
@@ -227,7 +231,7 @@ def named(checkpoint: Checkpoint) -> dict[str, str]:
     have: dict[str, str] = {}
     for name in checkpoint.tensors:
         bare = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), name)
-        if bare.startswith(_OTHER_PARTS):
+        if bare.startswith(_OTHER_PARTS) or bare.endswith(_DERIVED):
             continue
         if bare in have:
             raise ConvertError(

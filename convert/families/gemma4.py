@@ -126,6 +126,12 @@ def proportional(config: Config, head: int) -> Floats:
     return factors
 
 
+def _unused(config: Config) -> frozenset[str]:
+    """Keys and values of layers that share those of an earlier one."""
+    shared = range(config.layers - _shared(config), config.layers)
+    return frozenset(f"layers.{i}.{row.theirs}" for i in shared for row in (_K, _V, _K_NORM))
+
+
 GEMMA4 = Family(
     arch="gemma4",
     architectures=("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"),
@@ -135,6 +141,7 @@ GEMMA4 = Family(
     check=lambda config: refuse(config, "attention_bias", "enable_moe_block", "num_experts", act=GELU),
     computed=lambda config: {"rope_freqs.weight": proportional(config, _head(config, FULL))},
     sizes=_sizes,
+    unused=_unused,
     tied=True,
     tokenizer="gemma4",
     defaults={"rms_norm_eps": 1e-6, "hidden_activation": GELU[0]},

@@ -79,7 +79,8 @@ def from_sentencepiece(path: Path, model: SentencePiece, tokenizer: dict[str, An
     """A tokenizer.model, with the tokens that tokenizer.json or tokenizer_config.json add to it."""
     table = _Table(path, size)
     for i, (text, score, kind) in enumerate(model.pieces):
-        table.place(i, text, kind, score)
+        spoken = text.replace(_SPACE, " ") if kind == TokenType.USER_DEFINED else text
+        table.place(i, spoken, kind, score)
     _add(table, _added(tokenizer), spaces=True)
     return Pieces(
         "llama",
