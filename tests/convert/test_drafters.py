@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from dspark_local.backend.base import Block, Features, Span
-from dspark_local.backend.llama import Shape
+import dspark_local
+from dspark_local.backend.base import Block, Features, Shape, Span
 from dspark_local.convert import convert_draft
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
@@ -113,3 +113,19 @@ def test_what_has_no_graph_or_does_not_fit_is_one_sentence(
         convert_draft(tmp_path / "D", src, tmp_path / "d.gguf", type="F16")
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.glob("*.gguf*"))
+
+
+@pytest.mark.parametrize("kind", ["speculators", "gemma4"])
+def test_the_pair_runs_and_changes_nothing(tmp_path: Path, kind: str) -> None:
+    """Loaded as a user would, drafting in every round, the text is the target's own."""
+    _, _, target, draft = pair(tmp_path, kind)
+    texts = []
+    for drafter in (str(draft), "none"):
+        policy = "plain" if drafter == "none" else "fixed:3"
+        with dspark_local.load(
+            target, drafter=drafter, policy=policy, fixed_width=4, ctx_size=256, threads=1
+        ) as runtime:
+            answer = runtime.generate("the thing", max_tokens=24).result()
+            assert (answer.stats.draft_n > 0) == (drafter != "none")
+            texts.append(answer.tokens)
+    assert texts[0] == texts[1]

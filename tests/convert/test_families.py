@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dspark_local.backend.base import Span
-from dspark_local.backend.llama import LlamaTarget, Shape
+from dspark_local.backend.base import Shape, Span
+from dspark_local.backend.llama import LlamaTarget
 from dspark_local.backend.model import Model as Weights
 from dspark_local.convert import convert_target
 from dspark_local.errors import ConvertError
