@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gguf import GGMLQuantizationType
+
 from dspark_local.convert import family as tables
 from dspark_local.convert.families import target_family
 from dspark_local.convert.packed.schemes import scheme_of
@@ -41,13 +43,19 @@ def convert(
     ignored = family.unused(config) | (frozenset({"lm_head.weight"}) if tied else frozenset[str]())
     root = (tables.EMBEDDING, *(() if tied else (tables.HEAD,)), *family.root, tables.LAST_NORM)
     rows = tables.table(family, config, root, family.sizes(config, 0))
-    tensors = tables.plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=tell)
+    kept: list[GGMLQuantizationType] = []
+
+    def heard(name: str, code: str, error: float) -> None:
+        kept.append(GGMLQuantizationType[code])
+        tell(name, code, error)
+
+    tensors = tables.plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=heard)
     tensors += [values(name, array) for name, array in family.computed(config).items()]
     vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
 
     def keys(writer: GGUFWriter) -> None:
         writer.add_name(checkpoint.folder.name)
-        writer.add_file_type(file_type(kind))
+        writer.add_file_type(file_type(kind, kept))
         tables.hyperparameters(writer, config)
         family.keys(writer, config)
         vocabulary.write(writer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from gguf.quants import quantize
 from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dspark_local.convert.checkpoint import Floats
 
 
@@ -37,6 +40,13 @@ _FILE_TYPES = {
     Type.Q4_0: LlamaFileType.MOSTLY_Q4_0,
 }
 
+_KEPT_TYPES = {
+    GGMLQuantizationType.Q4_0: LlamaFileType.MOSTLY_Q4_0,
+    GGMLQuantizationType.Q4_1: LlamaFileType.MOSTLY_Q4_1,
+    GGMLQuantizationType.MXFP4: LlamaFileType.MOSTLY_MXFP4_MOE,
+    GGMLQuantizationType.NVFP4: LlamaFileType.MOSTLY_NVFP4,
+}
+
 
 def parse(name: str) -> Type:
     """A type by its name. Raises ConvertError with the names that there are."""
@@ -46,9 +56,10 @@ def parse(name: str) -> Type:
         raise ConvertError(f"no type named {name}; one of {', '.join(Type)}") from None
 
 
-def file_type(kind: Type) -> int:
-    """llama.cpp's number for a file mostly of this type."""
-    return int(_FILE_TYPES[kind])
+def file_type(kind: Type, kept: Iterable[GGMLQuantizationType] = ()) -> int:
+    """llama.cpp's number for a file mostly of this type; or of that of its `kept` codes, if there are any."""
+    codes = Counter(kept).most_common(1)
+    return int(_KEPT_TYPES[codes[0][0]] if codes else _FILE_TYPES[kind])
 
 
 def type_of(name: str, shape: tuple[int, ...], kind: Type) -> GGMLQuantizationType:

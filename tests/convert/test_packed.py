@@ -85,6 +85,7 @@ def test_codes_and_function_are_kept(tmp_path: Path, method: str, symmetric: boo
     told: dict[str, tuple[str, float]] = {}
     path = convert_target(src, tmp_path / "t.gguf", type="F32", tell=lambda name, *what: told.update({name: what}))
     out = GGUF.open(path)
+    assert out.meta("general.file_type") == (2 if symmetric else 3)
     names = checkpoints.layer_names(model.layers)
     seen = 0
     for theirs, ours in names.items():
