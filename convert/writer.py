@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quant_shape_to_byte_shape
 
@@ -77,6 +79,7 @@ def write(
     """
     beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
+        forget_parts(out)
         if not outline:
             need_room(out.parent, sum(t.nbytes for t in tensors))
         with contextlib.closing(GGUFWriter(beside, arch)) as writer:
@@ -106,6 +109,16 @@ def write(
     finally:
         beside.unlink(missing_ok=True)
     return out
+
+
+def forget_parts(out: Path) -> None:
+    """Remove what processes that were killed left of this file: parts named after it and after who wrote them."""
+    name = re.compile(rf"\.+{re.escape(out.name)}\.(\d{{1,9}})\.(.*\.)?part")
+    with contextlib.suppress(OSError):
+        for path in out.parent.iterdir():
+            found = name.fullmatch(path.name)
+            if found and not psutil.pid_exists(int(found[1])):
+                path.unlink(missing_ok=True)
 
 
 def need_room(folder: Path, nbytes: int) -> None:

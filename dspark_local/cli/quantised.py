@@ -28,7 +28,7 @@ def convert_quantised(
     """
     from dspark_local.backend import quantise  # noqa: PLC0415 - it loads llama.cpp, the next ones gguf
     from dspark_local.convert import convert_target, exact_type, outline_target  # noqa: PLC0415
-    from dspark_local.convert.writer import need_room  # noqa: PLC0415
+    from dspark_local.convert.writer import forget_parts, need_room  # noqa: PLC0415
 
     if recipe not in quantise.RECIPES:
         raise ConvertError(f"no type named {recipe}; one of F32, F16, BF16, {', '.join(quantise.RECIPES)}")
@@ -36,6 +36,7 @@ def convert_quantised(
     kind = exact_type(src)
     between = path.with_name(f".{path.name}.{os.getpid()}.{kind.lower()}.part")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    forget_parts(path)
     try:
         outline_target(src, between, type=kind)
         exact, size = between.stat().st_size, quantise.estimate(between, recipe, importance=importance)

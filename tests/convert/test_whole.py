@@ -52,6 +52,7 @@ def kill_at_random(tmp_path: Path, n: int, seed: int) -> None:
     assert stopped > n / 4
     subprocess.run([*arguments, "Q4_K_M"], check=True, capture_output=True)
     assert (out / "t.gguf").read_bytes() == whole
+    assert [path.name for path in out.iterdir()] == ["t.gguf"]  # what the killed ones left was swept away
 
 
 def test_killed_conversions_leave_nothing_finished(tmp_path: Path) -> None:
