@@ -36,6 +36,7 @@ PRE_TOKENIZERS = {
     _cased("") + r"\p{N}" + _SLASHED: "tekken",
     _cased(_SUFFIXES + "?") + r"\p{N}{1,3}" + _SLASHED: "gpt-4o",
     _GPT2: "gpt-2",
+    "Digits, each\n" + _GPT2: "smollm",
 }
 
 
@@ -60,6 +61,8 @@ def _cuts(node: dict[str, Any]) -> Iterator[str]:
     elif kind == "ByteLevel":
         if node.get("use_regex", True):
             yield _GPT2
+    elif kind == "Digits":
+        yield "Digits, each" if node.get("individual_digits") else "Digits"
     elif kind != "Sequence":
         yield str(kind)
     for child in node.get("pretokenizers", []):
