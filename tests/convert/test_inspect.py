@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from dspark_local.cli.main import main
 from dspark_local.convert import convert_draft, convert_target
+from dspark_local.errors import ModelError
+from dspark_local.formats.facts import facts, fits
+from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints
 from tests.convert.drafters import pair
 from tests.convert.test_packed import packed_model, written
 from tests.formats import tiny
+from tests.formats.mutants import Nursery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +90,18 @@ def test_a_faulty_file_is_told_and_what_is_none_is_one_line(tmp_path: Path, caps
     for path in (tmp_path / "text.gguf", tmp_path / "nowhere", tmp_path):
         assert main(["inspect", str(path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_any_damaged_file_gets_a_table_or_a_line(tmp_path: Path) -> None:
+    """Of 80 damaged pairs: `inspect` is for files that are wrong."""
+    nursery = Nursery(tmp_path)
+    told = 0
+    for index in range(80):
+        mutant = nursery.mutant(index)
+        for path, other in ((mutant.target, mutant.draft), (mutant.draft, mutant.target)):
+            with contextlib.suppress(ModelError):
+                gguf = GGUF.open(path)
+                lines = [*facts(gguf), *fits(gguf, [other])]
+                assert not any("\n" in label + value for label, value in lines), mutant.story
+                told += 1
+    assert told > 80
