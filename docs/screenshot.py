@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from dspark_local import load
+from dspark_local.conversations import Conversations
 from dspark_local.tui import Settings
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
@@ -29,7 +30,8 @@ POLL = 0.05  # seconds
 def main(questions: tuple[str, ...], model: str, size: str, output: Path) -> None:
     """Ask, wait for the ends of the answers, save the picture."""
     columns, rows = map(int, size.split("x"))
-    app = ChatApp(lambda progress: load(model, progress=progress), Settings(max_tokens=512))
+    settings = Settings(max_tokens=512)
+    app = ChatApp(lambda progress: load(model, progress=progress), settings, lambda: Conversations(None))
     asyncio.run(_take(app, questions or QUESTIONS, (columns, rows), output))
     app.close()
 

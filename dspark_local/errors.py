@@ -11,6 +11,7 @@
     ├── ContextError            the prompt does not fit the context
     ├── OutOfMemoryError        the machine cannot hold what was asked for
     ├── BackendError            llama.cpp failed, or is not a build that we can drive
+    ├── StorageError            the conversations cannot be read or written
     └── ClosedError             the runtime was closed; load it again
 
 Every message is one line that says what is wrong and what to do about it.
@@ -88,6 +89,12 @@ class BackendError(DSparkError):
     """llama.cpp failed, or is not a build that can be driven."""
 
     code = "backend"
+
+
+class StorageError(DSparkError):
+    """The file that keeps the conversations cannot be read or written."""
+
+    code = "storage"
 
 
 class ClosedError(DSparkError):

@@ -1,4 +1,4 @@
-"""Every run of the tests has caches and settings of its own."""
+"""Every run of the tests has caches, settings and data of its own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_dir", lambda *_: folder)
         patch.setattr(platformdirs, "user_config_dir", lambda *_: folder)
+        patch.setattr(platformdirs, "user_data_dir", lambda *_: folder)
         patch.setenv("XDG_CACHE_HOME", folder)  # for child processes
         patch.setenv("XDG_CONFIG_HOME", folder)
         yield

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from dspark_local.conversations import Conversations, location
+from dspark_local.errors import StorageError
 from dspark_local.tui.messages import Loaded, Warned
 from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dspark_local.runtime import Runtime
     from dspark_local.tui.settings import Opener, Settings
 
@@ -22,7 +26,7 @@ def run(open_runtime: Opener, settings: Settings) -> None:
 
     Raises what `open_runtime` raised, if the user leaves because of it.
     """
-    app = ChatApp(open_runtime, settings)
+    app = ChatApp(open_runtime, settings, lambda: Conversations(location()))
     try:
         app.run()
     finally:
@@ -32,7 +36,7 @@ def run(open_runtime: Opener, settings: Settings) -> None:
 
 
 class ChatApp(App[None]):
-    """Owns the runtime from when it is loaded until the program ends."""
+    """Owns the conversations, and the runtime from when it is loaded until the program ends."""
 
     TITLE = "dspark-local"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,33 +45,43 @@ class ChatApp(App[None]):
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide")]  # noqa: RUF012 - Textual declares it so
 
-    def __init__(self, open_runtime: Opener, settings: Settings) -> None:
+    def __init__(self, open_runtime: Opener, settings: Settings, keep: Callable[[], Conversations]) -> None:
         super().__init__()
         self.error: Exception | None = None  # why there is no runtime
         self._open = open_runtime
         self._settings = settings
+        self._keep = keep
+        self._store: Conversations | None = None
         self._runtime: Runtime | None = None
         self._warnings = _Warnings(self)
 
     def on_mount(self) -> None:
         """Load at once."""
         logging.getLogger("dspark_local").addHandler(self._warnings)
+        try:
+            self._store = self._keep()
+        except StorageError as error:
+            self._store = Conversations(None)
+            self.notify(f"not saved: {error}", severity="error", timeout=15, markup=False)
         self.push_screen(LoadingScreen(self._open))
 
     def on_loaded(self, message: Loaded) -> None:
         """Go on to the chat."""
+        assert self._store
         self._runtime = message.runtime
-        self.switch_screen(ChatScreen(message.runtime, self._settings))
+        self.switch_screen(ChatScreen(message.runtime, self._settings, self._store))
 
     def on_warned(self, message: Warned) -> None:
         """Show what the library warns of."""
         self.notify(message.text, severity="warning", timeout=15, markup=False)
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the models, let go of the conversations."""
         logging.getLogger("dspark_local").removeHandler(self._warnings)
         if self._runtime:
             self._runtime.close()
+        if self._store:
+            self._store.close()
 
 
 class _Warnings(logging.Handler):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.widgets import Static
 from textual.widgets._toast import Toast
 
+from dspark_local.conversations import Conversations
 from dspark_local.tui import Settings
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
@@ -79,9 +80,13 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def chatting(
-    runtime: Runtime, *, size: tuple[int, int] = (100, 30), settings: Settings | None = None
+    runtime: Runtime,
+    *,
+    size: tuple[int, int] = (100, 30),
+    settings: Settings | None = None,
+    store: Conversations | None = None,
 ) -> AsyncIterator[Chat]:
-    app = ChatApp(lambda _progress: runtime, settings or Settings())
+    app = ChatApp(lambda _progress: runtime, settings or Settings(), lambda: store or Conversations(None))
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             await until(pilot, lambda: isinstance(app.screen, ChatScreen))

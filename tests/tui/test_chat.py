@@ -70,7 +70,7 @@ async def test_stopping_keeps_the_text(key: str) -> None:
         assert len(kept) < len(LONG)
         assert "stopped" in chat.seen()
         assert chat.app.is_running
-        assert [t.content for t in chat.screen._turns] == ["Go", kept]
+        assert [t.content for t in chat.screen.talk.turns] == ["Go", kept]
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+n"])
@@ -103,7 +103,7 @@ async def test_a_second_turn_carries_the_first() -> None:
         await chat.ask("Two?")
         await chat.answered()
         assert [a.text for a in chat.answers] == ["Yes.", "Yes."]
-        assert [(t.role, t.content) for t in chat.screen._turns] == [
+        assert [(t.role, t.content) for t in chat.screen.talk.turns] == [
             ("user", "One?"),
             ("assistant", "Yes."),
             ("user", "Two?"),
@@ -120,7 +120,7 @@ async def test_ctrl_j_breaks_the_line_and_enter_sends_it() -> None:
         await chat.press("enter")
         await chat.until(lambda: bool(chat.answers))
         await chat.answered()
-        assert chat.screen._turns[0].content == "one\ntwo"
+        assert chat.screen.talk.turns[0].content == "one\ntwo"
         assert chat.prompt.text == ""
 
 
@@ -152,7 +152,7 @@ async def test_a_huge_paste_is_sent_whole_and_shown_in_part() -> None:
         await chat.press("enter")
         await chat.until(lambda: bool(chat.answers))
         await chat.answered()
-        assert chat.screen._turns[0].content == text
+        assert chat.screen.talk.turns[0].content == text
         shown = str(chat.screen.query_one(UserMessage).content)
         assert "500 characters more" in shown
         assert len(shown) < MOST_SHOWN + 100
@@ -174,7 +174,7 @@ async def test_a_failure_is_a_message_with_a_way_on() -> None:
         assert chat.answers[0].text
         assert "the scripted decode failed" in chat.seen()
         assert chat.prompt.text == "Go"
-        assert chat.screen._turns == []
+        assert chat.screen.talk.turns == []
         await chat.press("enter")
         await chat.until(lambda: len(chat.answers) == 2 and bool(chat.answers[1].text))
         await chat.press("escape")
@@ -236,7 +236,7 @@ async def test_a_new_chat_forgets_even_what_is_being_written(key: str) -> None:
         await chat.press(key)
         await chat.until(lambda: not chat.answers)
         assert not chat.screen.answering
-        assert chat.screen._turns == []
+        assert chat.screen.talk.turns == []
         await chat.ask("Again")
         await chat.until(lambda: bool(chat.answers[0].text))
         assert LONG.startswith(chat.answers[0].text)
@@ -349,6 +349,6 @@ async def test_settings_reach_the_runtime() -> None:
         await chat.ask("Go")
         await chat.answered()
         assert chat.answers[0].text == "abc"
-        assert chat.screen._turns[0].content == "Be brief."
+        assert chat.screen.talk.messages[0].content == "Be brief."
         assert dict(chat.screen.query_one("#pair", Facts).rows)["seed"] == "7"
         assert "cut at the most tokens allowed" in chat.summary()

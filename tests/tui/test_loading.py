@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import ProgressBar
 
+from dspark_local.conversations import Conversations
 from dspark_local.errors import ModelNotFoundError
 from dspark_local.testing import scripted_runtime
 from dspark_local.tui import Settings, run
@@ -16,10 +17,11 @@ from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
 
-from .driver import PATIENCE, chatting, until
+from .driver import PATIENCE, Chat, chatting, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dspark_local.runtime import Runtime
 
@@ -33,7 +35,7 @@ async def test_progress_is_shown_while_the_screen_stays_alive() -> None:
         go.wait(PATIENCE)
         return scripted_runtime()
 
-    app = ChatApp(opener, Settings())
+    app = ChatApp(opener, Settings(), lambda: Conversations(None))
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
         await until(pilot, lambda: app.screen.query_one(ProgressBar).progress == 0.5)
@@ -54,7 +56,7 @@ async def test_a_failure_is_told_and_can_be_tried_again() -> None:
             raise ModelNotFoundError("no such file: a.gguf")
         return scripted_runtime()
 
-    app = ChatApp(opener, Settings())
+    app = ChatApp(opener, Settings(), lambda: Conversations(None))
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.screen.has_class("-failed"))
         await pilot.pause()
@@ -92,7 +94,7 @@ async def test_a_pair_that_arrives_after_the_user_left_is_closed() -> None:
         go.wait(PATIENCE)
         return runtime
 
-    app = ChatApp(opener, Settings())
+    app = ChatApp(opener, Settings(), lambda: Conversations(None))
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
         await pilot.press("escape")
@@ -109,3 +111,20 @@ async def test_warnings_of_the_library_are_notices() -> None:
         logging.getLogger("dspark_local.loading").warning("slower than it could be")
         logging.getLogger("dspark_local.llama").warning("chatter")
         await chat.until(lambda: chat.notices() == ["slower than it could be"])
+
+
+async def test_without_a_place_to_keep_it_the_chat_is_not_saved_and_says_so(tmp_path: Path) -> None:
+    """A damaged file is no reason not to talk."""
+    path = tmp_path / "c.db"
+    path.write_bytes(b"no database at all" * 100)
+    app = ChatApp(lambda _progress: scripted_runtime("Yes."), Settings(), lambda: Conversations(path))
+    async with app.run_test(notifications=True) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        chat = Chat(app, pilot)
+        await chat.until(lambda: bool(chat.notices()))
+        assert "is damaged; move it away" in chat.notices()[0]
+        await chat.ask("One?")
+        await chat.answered()
+        assert chat.answers[0].text == "Yes."
+    app.close()
+    assert path.read_bytes().startswith(b"no database")

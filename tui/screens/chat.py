@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -10,20 +11,25 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer
 
-from dspark_local.chat import Message
+from dspark_local.errors import StorageError
 from dspark_local.tui.messages import Failed
 from dspark_local.tui.reader import read
+from dspark_local.tui.screens.conversations import ConversationsScreen
 from dspark_local.tui.screens.help import HelpScreen
+from dspark_local.tui.talk import Talk
 from dspark_local.tui.widgets.heading import Heading
 from dspark_local.tui.widgets.message import Answer, ErrorMessage, UserMessage
 from dspark_local.tui.widgets.prompt import Prompt
 from dspark_local.tui.widgets.stats import StatsPanel
 from dspark_local.tui.widgets.transcript import Transcript
+from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
 
+    from dspark_local.chat import Message
+    from dspark_local.conversations import Conversation, Conversations
     from dspark_local.runtime import Generation, Runtime
     from dspark_local.tui.messages import Answered, Submitted, Wrote
     from dspark_local.tui.settings import Settings
@@ -39,6 +45,9 @@ class ChatScreen(Screen[None]):
         Binding("escape", "stop", "Stop"),
         Binding("ctrl+c", "interrupt", "Stop, or copy a selection", show=False, priority=True),
         Binding("ctrl+n,ctrl+l", "new_chat", "New chat", priority=True),
+        Binding("ctrl+o", "conversations", "Conversations", priority=True),
+        Binding("ctrl+r", "regenerate", "Answer again", show=False, priority=True),
+        Binding("f2", "edit", "Edit a message", show=False),
         Binding("ctrl+b", "toggle_panel", "Panel", priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
@@ -55,11 +64,14 @@ class ChatScreen(Screen[None]):
     }
     """
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, runtime: Runtime, settings: Settings, store: Conversations) -> None:
         super().__init__()
         self._runtime = runtime
         self._settings = settings
-        self._turns = self._beginning()
+        self._store = store
+        self.talk = self._begin()
+        self._editing: int | None = None  # the user's turn that the next message replaces
+        self._again = 0  # how often this question was answered before
         self._generation: Generation | None = None
         self._answer: Answer | None = None
         self._stopping = False
@@ -78,6 +90,10 @@ class ChatScreen(Screen[None]):
         """Write at once."""
         self.query_one(Prompt).focus()
 
+    def on_unmount(self) -> None:
+        """Quitting saves."""
+        self.talk.save()
+
     @property
     def answering(self) -> bool:
         """Whether an answer is being written."""
@@ -89,18 +105,19 @@ class ChatScreen(Screen[None]):
             self.notify("Still answering; Esc stops it.", timeout=3)
             self.query_one(Prompt).give_back(message.text)
             return
-        await self.query_one(Transcript).add(UserMessage(message.text))
-        self._turns.append(Message("user", message.text))
-        self._answer, self._generation, self._stopping = Answer(), None, False
-        self.refresh_bindings()
-        self.query_one(StatsPanel).begin()
-        await self.query_one(Transcript).add(self._answer)
-        self.run_worker(self._converse(self._answer), name="reader", group="reader")
+        if self._editing is not None:
+            await self._rewind(self._editing)
+        self._again = 0
+        self._edit(None)
+        await self.query_one(Transcript).add(UserMessage(message.text, len(self.talk.turns)))
+        self.talk.ask(message.text)
+        await self._answer_now()
 
     async def on_wrote(self, message: Wrote) -> None:
         """Grow the answer, move the figures."""
         if self._answer is None:
             return
+        self.talk.write(message.text, message.thinking)
         await self._answer.write(message.text, message.thinking)
         self.query_one(StatsPanel).show(message.stats, message.rounds)
         self.query_one(Heading).show(message.stats)
@@ -109,8 +126,9 @@ class ChatScreen(Screen[None]):
         """Keep the turn: a stopped answer counts as far as it went."""
         if self._answer is None:
             return
+        self.talk.write("", "")  # one that was stopped before it began is a turn too
+        self.talk.save()
         await self._answer.finish(message.finish)
-        self._turns.append(Message("assistant", message.finish.text))
         self._end()
 
     async def on_failed(self, message: Failed) -> None:
@@ -122,11 +140,17 @@ class ChatScreen(Screen[None]):
         await self._give_back(message.error)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - Textual's signature
-        """There is something to stop only while it answers."""
-        return action != "stop" or self.answering
+        """There is something to stop only while it answers, and something to change only when it does not."""
+        if action == "stop":
+            return self.answering or self._editing is not None
+        return action not in {"edit", "regenerate"} or (not self.answering and bool(self.talk.turns))
 
     def action_stop(self) -> None:
-        """End the answer after the round that runs."""
+        """End the answer after the round that runs; or leave a message as it was."""
+        if self._editing is not None:
+            self._edit(None)
+            self.query_one(Prompt).clear()
+            return
         self._stopping = True
         if self._generation:
             self._generation.cancel()
@@ -141,12 +165,45 @@ class ChatScreen(Screen[None]):
             self.notify("Ctrl+Q leaves; Ctrl+C stops an answer.", timeout=3)
 
     async def action_new_chat(self) -> None:
-        """Forget the conversation."""
-        self._end()
+        """Leave the conversation, and begin another."""
+        await self._show(self._begin())
+
+    def action_conversations(self) -> None:
+        """Open one that was kept."""
+        self.talk.save()
+        self.app.push_screen(ConversationsScreen(self._store), self._opened)
+
+    async def action_regenerate(self) -> None:
+        """Answer the last question again, with other noise; the answer before stays in the file."""
+        self._again += 1
+        if self.talk.settings.sampling.temperature == 0:
+            self.notify("At temperature 0 the answer is always the same.", timeout=5)
+        await self._rewind(self.talk.questions[-1] + 1)
+        await self._answer_now()
+
+    def action_edit(self) -> None:
+        """Put the user's last message back into the prompt, or the one before the one that is there."""
+        before = [n for n in self.talk.questions if self._editing is None or n < self._editing]
+        if before:
+            self._edit(before[-1])
+            prompt = self.query_one(Prompt)
+            prompt.text = self.talk.turns[before[-1]].content
+            prompt.move_cursor(prompt.document.end)
+            prompt.focus()
+
+    async def _show(self, talk: Talk) -> None:
+        self._edit(None)
         self.action_stop()
+        self._end()
         self.workers.cancel_group(self, "reader")
-        self._turns = self._beginning()
-        await self.query_one(Transcript).clear()
+        self.talk.save()
+        self.talk = talk
+        transcript = self.query_one(Transcript)
+        await transcript.clear()
+        for n, turn in enumerate(talk.turns):
+            kept = UserMessage(turn.content, n) if turn.role == "user" else Answer(n, turn.content, turn.thinking)
+            await transcript.add(kept)
+        self.refresh_bindings()
         self.query_one(StatsPanel).clear()
         self.query_one(Heading).show(None)
         self.query_one(Prompt).focus()
@@ -180,15 +237,16 @@ class ChatScreen(Screen[None]):
     async def _converse(self, answer: Answer) -> None:
         try:
             # On a thread, for a long text takes seconds to tokenise.
-            generation = await asyncio.to_thread(self._start, answer, self._turns[:])
+            generation = await asyncio.to_thread(self._start, answer, self.talk.messages)
         except Exception as error:  # noqa: BLE001 - whatever it was, the screen goes on and says it
             self.post_message(Failed(error))
         else:
             await read(generation, self.post_message)
 
-    def _start(self, answer: Answer, turns: list[Message]) -> Generation:
-        settings = self._settings
-        self._generation = generation = self._runtime.chat(turns, settings.sampling, max_tokens=settings.max_tokens)
+    def _start(self, answer: Answer, messages: list[Message]) -> Generation:
+        settings = self.talk.settings
+        sampling = replace(settings.sampling, choice=settings.sampling.choice + self._again)
+        self._generation = generation = self._runtime.chat(messages, sampling, max_tokens=settings.max_tokens)
         if self._stopping or self._answer is not answer:  # the user was faster
             generation.cancel()
         return generation
@@ -197,10 +255,41 @@ class ChatScreen(Screen[None]):
         self._answer = None
         self.refresh_bindings()
 
+    async def _answer_now(self) -> None:
+        self._answer, self._generation, self._stopping = Answer(len(self.talk.turns)), None, False
+        self.refresh_bindings()
+        self.query_one(StatsPanel).begin()
+        await self.query_one(Transcript).add(self._answer)
+        self.run_worker(self._converse(self._answer), name="reader", group="reader")
+
     async def _give_back(self, error: Exception) -> None:
-        asked = self._turns.pop().content
+        at = self.talk.questions[-1]
+        asked = self.talk.turns[at].content
+        self.talk.rewind(at)
         await self.query_one(Transcript).add(ErrorMessage(error, WAY_ON))
         self.query_one(Prompt).give_back(asked)
 
-    def _beginning(self) -> list[Message]:
-        return [Message("system", self._settings.system)] if self._settings.system else []
+    async def _rewind(self, n: int) -> None:
+        self.talk.rewind(n)
+        await self.query_one(Transcript).cut(n)
+
+    def _edit(self, turn: int | None) -> None:
+        self._editing = turn
+        title = "" if turn is None else "Enter sends it instead, and forgets what came after · Esc leaves it"
+        self.query_one(Prompt).border_title = title
+        self.refresh_bindings()
+
+    async def _opened(self, kept: Conversation | None) -> None:
+        try:
+            if kept:
+                await self._show(self._begin(kept))
+            elif self.talk.id is not None and self.talk.id not in [one.id for one in self._store.find()]:
+                await self._show(self._begin())  # the list deleted the one on the screen
+        except StorageError as error:
+            self._warn(error)
+
+    def _begin(self, kept: Conversation | None = None) -> Talk:
+        return Talk(self._store, self._settings, model=self._runtime.info.model, warn=self._warn, kept=kept)
+
+    def _warn(self, error: StorageError) -> None:
+        self.notify(f"not saved from here on: {failure(error)}", severity="error", timeout=15, markup=False)

@@ -28,7 +28,8 @@ class UserMessage(Static):
     }
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, turn: int) -> None:
+        self.turn = turn  # its place in the conversation
         hidden = len(text) - MOST_SHOWN
         shown = f"{text[:MOST_SHOWN]}\n… and {count(hidden, 'character')} more" if hidden > 0 else text
         super().__init__(shown, markup=False)
@@ -51,15 +52,18 @@ class Answer(Vertical):
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int, text: str = "", thinking: str = "") -> None:
         super().__init__()
-        self._markdown = Markdown()
+        self.turn = turn  # its place in the conversation
+        self.text = text
+        self._markdown = Markdown(text)
         self._thought = Static(markup=False, id="thought")
         self._thinking = Collapsible(self._thought, title="thinking")
-        self._summary = Static("reading the prompt …", markup=False, id="summary")
+        self._summary = Static("" if text else "reading the prompt …", markup=False, id="summary")
+        self._summary.display = not text
         self._stream: MarkdownStream | None = None
         self._thoughts = ""
-        self.text = ""
+        self._think(thinking)
 
     def compose(self) -> ComposeResult:
         """Thoughts, answer, figures."""
@@ -69,11 +73,7 @@ class Answer(Vertical):
 
     async def write(self, text: str, thinking: str) -> None:
         """Append what came."""
-        if thinking:
-            self._thoughts += thinking
-            self._thinking.display = True
-            self._thinking.title = f"thinking · {count(len(self._thoughts.split()), 'word')}"
-            self._thought.update(self._thoughts.strip())
+        self._think(thinking)
         if text:
             self.text += text
             self._stream = self._stream or Markdown.get_stream(self._markdown)
@@ -92,6 +92,13 @@ class Answer(Vertical):
         await self.close()
         self._summary.update("broken off" if self.text else "")
         self._summary.display = bool(self.text)
+
+    def _think(self, thinking: str) -> None:
+        if thinking:
+            self._thoughts += thinking
+            self._thinking.display = True
+            self._thinking.title = f"thinking · {count(len(self._thoughts.split()), 'word')}"
+            self._thought.update(self._thoughts.strip())
 
     async def close(self) -> None:
         """Show what the stream still holds."""

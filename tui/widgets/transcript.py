@@ -40,6 +40,12 @@ class Transcript(VerticalScroll, can_focus=False):
         await self.query_one("#turns").mount(turn)
         self.anchor()
 
+    async def cut(self, n: int) -> None:
+        """Take away what stands behind the first `n` turns of the conversation."""
+        turns = self.query_one("#turns").children
+        first = next((i for i, widget in enumerate(turns) if getattr(widget, "turn", -1) >= n), len(turns))
+        await self.query_one("#turns").remove_children(list(turns[first:]))
+
     async def clear(self) -> None:
         """Begin anew."""
         turns = self.query_one("#turns")

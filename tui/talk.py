@@ -1,0 +1,118 @@
+"""The conversation on the screen, saved as it goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dspark_local.chat import Message
+from dspark_local.conversations import Turn
+from dspark_local.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspark_local.conversations import Conversation, Conversations
+    from dspark_local.tui.settings import Settings
+
+SAVED_EVERY = 1.0  # seconds, while an answer grows
+_TITLE = 60  # characters
+
+
+class Talk:
+    """Turns in memory, and in the store from the first question on.
+
+    When the store fails, `warn` is told once and the talk goes on unsaved.
+    """
+
+    def __init__(
+        self,
+        store: Conversations,
+        settings: Settings,
+        *,
+        model: str,
+        warn: Callable[[StorageError], None],
+        kept: Conversation | None = None,
+    ) -> None:
+        """Begin anew, or with one that was `kept`. Raises StorageError when that cannot be read."""
+        if kept:
+            settings = replace(settings, system=kept.system, sampling=kept.sampling)
+        self.settings = settings
+        self.id = kept.id if kept else None
+        self.turns = store.turns(kept.id) if kept else []
+        self._store: Conversations | None = store
+        self._model = model
+        self._warn = warn
+        self._unsaved = False
+        self._saved_at = 0.0
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the model is given: the system message and all turns."""
+        system = [Message("system", self.settings.system)] if self.settings.system else []
+        return [*system, *(Message(turn.role, turn.content) for turn in self.turns)]
+
+    @property
+    def questions(self) -> list[int]:
+        """Where the user's turns are."""
+        return [n for n, turn in enumerate(self.turns) if turn.role == "user"]
+
+    def ask(self, text: str) -> None:
+        """The user's turn."""
+        self._add(Turn(role="user", content=text))
+
+    def write(self, text: str, thinking: str) -> None:
+        """The model's turn, which begins or grows."""
+        if self.turns[-1].role == "user":
+            self._add(Turn(role="assistant", content=text, thinking=thinking))
+            return
+        last = self.turns[-1]
+        self.turns[-1] = replace(last, content=last.content + text, thinking=last.thinking + thinking)
+        self._unsaved = True
+        if time.monotonic() >= self._saved_at + SAVED_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Keep what the last turn says now."""
+        if self._unsaved:
+            self._unsaved = False
+            self._saved_at = time.monotonic()
+            self._keep(lambda store: store.amend(self.turns[-1]))
+
+    def rewind(self, n: int) -> None:
+        """Go on behind the first `n` turns."""
+        self.save()
+        del self.turns[n:]
+        if self.id is not None:
+            one, last = self.id, self.turns[-1].id if self.turns else None
+            self._keep(lambda store: store.rewind(one, last))
+
+    def set_up(self, settings: Settings) -> None:
+        """Draw the next answers otherwise."""
+        self.settings = settings
+        if self.id is not None:
+            one = self.id
+            self._keep(lambda store: store.set_up(one, system=settings.system, sampling=settings.sampling))
+
+    def _add(self, turn: Turn) -> None:
+        self.save()
+        self.turns.append(turn)
+        self._keep(self._store_last)
+
+    def _store_last(self, store: Conversations) -> None:
+        if self.id is None:
+            lines = self.turns[0].content.split("\n")
+            title = next(line.strip() for line in lines if line.strip())
+            title = title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
+            settings = self.settings
+            self.id = store.create(title, model=self._model, system=settings.system, sampling=settings.sampling)
+        self.turns[-1] = replace(self.turns[-1], id=store.add(self.id, self.turns[-1]))
+
+    def _keep(self, job: Callable[[Conversations], None]) -> None:
+        if self._store:
+            try:
+                job(self._store)
+            except StorageError as error:
+                self._store = None  # a turn that is missing would tear the chain of those behind it
+                self._warn(error)
