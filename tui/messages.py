@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from dspark_local.events import Finish
     from dspark_local.runtime import Runtime
+    from dspark_local.tui.origins import Runs
     from dspark_local.types import Round, Stats
 
 
@@ -58,8 +59,9 @@ class Submitted(Message):
 class Wrote(Message):
     """From the reader of an answer, at most RATE times a second: what came since the last one."""
 
-    def __init__(self, text: str, thinking: str, rounds: Sequence[Round], stats: Stats) -> None:
-        self.text = text
+    def __init__(self, runs: Runs, thinking: str, rounds: Sequence[Round], stats: Stats) -> None:
+        self.runs = runs
+        self.text = "".join(text for text, _ in runs)
         self.thinking = thinking
         self.rounds = rounds
         self.stats = stats

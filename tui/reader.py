@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dspark_local.events import Finish, RoundDone, Text, Thinking
 from dspark_local.tui.messages import Answered, Failed, Wrote
+from dspark_local.tui.origins import Origin, Origins, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,26 +23,35 @@ RATE = 20  # batches per second
 async def read(generation: Generation, tell: Callable[[Message], object]) -> None:
     """Tell Wrote while it writes, then Answered or Failed. Cancelling this cancels the generation."""
     clock = asyncio.get_running_loop()
-    text: list[str] = []
+    origins = Origins(generation.stream.vocab.piece)
+    said: list[Text | Thinking] = []  # of the round that is not over
+    runs: list[tuple[str, Origin]] = []
     thinking: list[str] = []
     rounds: list[Round] = []
     due = 0.0
     try:
         async for event in generation:
-            if isinstance(event, Text):
-                text.append(event.text)
-            elif isinstance(event, Thinking):
-                thinking.append(event.text)
-            elif isinstance(event, RoundDone):
+            if isinstance(event, Text | Thinking):
+                said.append(event)
+                continue
+            if isinstance(event, RoundDone):
                 rounds.append(event.round)
-            if isinstance(event, Finish) or (isinstance(event, RoundDone) and clock.time() >= due):
-                tell(Wrote("".join(text), "".join(thinking), rounds, event.stats))
-                text, thinking, rounds, due = [], [], [], clock.time() + 1 / RATE
+                origins.tell(event.round)
+            for piece in said:
+                taken = origins.take(piece.text)
+                if isinstance(piece, Text):
+                    runs += taken
+                else:
+                    thinking.append(piece.text)
+            said = []
+            if isinstance(event, Finish) or clock.time() >= due:
+                tell(Wrote(merged(runs), "".join(thinking), rounds, event.stats))
+                runs, thinking, rounds, due = [], [], [], clock.time() + 1 / RATE
             if isinstance(event, Finish):
                 tell(Answered(event))
-            elif isinstance(event, RoundDone):
+            else:
                 await asyncio.sleep(0)  # events that wait already are read without one
     except Exception as error:  # noqa: BLE001 - whatever ended the answer, the screen goes on and says it
-        if text or thinking:
-            tell(Wrote("".join(text), "".join(thinking), rounds, generation.stats.snapshot()))
+        if runs or thinking:
+            tell(Wrote(merged(runs), "".join(thinking), rounds, generation.stats.snapshot()))
         tell(Failed(error))

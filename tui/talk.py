@@ -54,6 +54,12 @@ class Talk:
         return [*system, *(Message(turn.role, turn.content) for turn in self.turns)]
 
     @property
+    def asked(self) -> list[Message]:
+        """What the model was given for the last answer."""
+        messages = self.messages
+        return messages[: len(messages) - len(self.turns) + self.questions[-1] + 1]
+
+    @property
     def questions(self) -> list[int]:
         """Where the user's turns are."""
         return [n for n, turn in enumerate(self.turns) if turn.role == "user"]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dspark_local.errors import DSparkError
 from dspark_local.types import FinishReason, Round, Stats, Why
+
+if TYPE_CHECKING:
+    from dspark_local.events import Finish
+    from dspark_local.scheduling.cost import CostTable
 
 _ENDS = {
     FinishReason.STOP: "",
@@ -45,3 +51,27 @@ def pace(record: Round) -> str:
 def count(n: int, noun: str) -> str:
     """`1 token`, `2 tokens`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def verdict(plain: Finish, drafted: Finish) -> str:
+    """Whether two answers are the same, and how much faster the second was written."""
+    before, after = plain.stats.tokens_per_second, drafted.stats.tokens_per_second
+    ratio = f"{after / before:.2f} × plain" if before and after else "too short to tell a speed"
+    speeds = f"{ratio} ({after:.1f} against {before:.1f} tok/s, {count(plain.stats.predicted_n, 'token')})"
+    if plain.tokens == drafted.tokens:
+        return f"same text: yes · {speeds}"
+    pairs = enumerate(zip(plain.tokens, drafted.tokens, strict=False))
+    fork = next((n for n, (a, b) in pairs if a != b), min(len(plain.tokens), len(drafted.tokens)))
+    return f"same text: no, from token {fork + 1} on, where rounding decided a near-tie · {speeds}"
+
+
+def costs(table: CostTable, gamma: int) -> str:
+    """What the cost curve means, in a sentence: the block that needs the least acceptance, and how much of it."""
+    plain = table.seconds(rows=1)
+    prices = {k: table.seconds(rows=k + 1, drafted=k) / plain for k in range(1, gamma + 1)}
+    best = min(prices, key=lambda k: (prices[k] - 1) / k)
+    needed = (prices[best] - 1) / best
+    block = f"drafting and verifying {count(best, 'token')} costs as much as {prices[best]:.2f} plain tokens"
+    if needed >= 1:
+        return f"Here plain decoding is faster whatever is accepted: at best, {block}."
+    return f"Here {block}, so such a round pays when more than {100 * needed:.0f}% of its drafts are accepted."

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer
 
 from dspark_local.errors import StorageError
 from dspark_local.tui.messages import Failed
+from dspark_local.tui.origins import Origin
 from dspark_local.tui.reader import read
 from dspark_local.tui.screens.conversations import ConversationsScreen
 from dspark_local.tui.screens.help import HelpScreen
+from dspark_local.tui.screens.machine import MachineScreen
+from dspark_local.tui.screens.race import RaceScreen
 from dspark_local.tui.talk import Talk
 from dspark_local.tui.widgets.heading import Heading
-from dspark_local.tui.widgets.message import Answer, ErrorMessage, UserMessage
+from dspark_local.tui.widgets.message import TINTS, Answer, ErrorMessage, UserMessage
 from dspark_local.tui.widgets.prompt import Prompt
 from dspark_local.tui.widgets.stats import StatsPanel
 from dspark_local.tui.widgets.transcript import Transcript
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from dspark_local.tui.settings import Settings
 
 WELCOME = "Ask something below.\n\nEnter sends, Ctrl+J breaks the line, F1 shows the keys."
+LEGEND = Content.assemble(
+    (" drafted and accepted ", TINTS[Origin.DRAFTED]), " ", (" the target's own ", TINTS[Origin.OWN])
+).markup
+RACE_TOKENS = 256  # enough to see who is faster
 WAY_ON = "Your message is back in the prompt: change it, or send it again. Ctrl+N starts a new chat."
 
 
@@ -48,6 +56,9 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+o", "conversations", "Conversations", priority=True),
         Binding("ctrl+r", "regenerate", "Answer again", show=False, priority=True),
         Binding("f2", "edit", "Edit a message", show=False),
+        Binding("ctrl+t", "tint", "Tint by origin", priority=True),
+        Binding("f3", "race", "Race", show=False),
+        Binding("f4", "machine", "Machine", show=False),
         Binding("ctrl+b", "toggle_panel", "Panel", priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
@@ -71,6 +82,7 @@ class ChatScreen(Screen[None]):
         self._store = store
         self.talk = self._begin()
         self._editing: int | None = None  # the user's turn that the next message replaces
+        self._tinted = False
         self._again = 0  # how often this question was answered before
         self._generation: Generation | None = None
         self._answer: Answer | None = None
@@ -118,7 +130,7 @@ class ChatScreen(Screen[None]):
         if self._answer is None:
             return
         self.talk.write(message.text, message.thinking)
-        await self._answer.write(message.text, message.thinking)
+        await self._answer.write(message.runs, message.thinking)
         self.query_one(StatsPanel).show(message.stats, message.rounds)
         self.query_one(Heading).show(message.stats)
 
@@ -143,7 +155,7 @@ class ChatScreen(Screen[None]):
         """There is something to stop only while it answers, and something to change only when it does not."""
         if action == "stop":
             return self.answering or self._editing is not None
-        return action not in {"edit", "regenerate"} or (not self.answering and bool(self.talk.turns))
+        return action not in {"edit", "regenerate", "race"} or (not self.answering and bool(self.talk.turns))
 
     def action_stop(self) -> None:
         """End the answer after the round that runs; or leave a message as it was."""
@@ -208,6 +220,23 @@ class ChatScreen(Screen[None]):
         self.query_one(Heading).show(None)
         self.query_one(Prompt).focus()
 
+    def action_tint(self) -> None:
+        """Colour what was drafted and accepted, and what the target added; or show Markdown again."""
+        self._tinted = not self._tinted
+        for answer in self.query(Answer):
+            answer.tint(self._tinted)
+        self.query_one(Prompt).border_subtitle = LEGEND if self._tinted else ""
+
+    def action_race(self) -> None:
+        """Answer the last question plainly and with drafts, side by side."""
+        settings = self.talk.settings
+        limit = min(settings.max_tokens or RACE_TOKENS, RACE_TOKENS)
+        self.app.push_screen(RaceScreen(self._runtime, self.talk.asked, settings.sampling, limit))
+
+    def action_machine(self) -> None:
+        """What a round costs here."""
+        self.app.push_screen(MachineScreen(self._runtime))
+
     def action_toggle_panel(self) -> None:
         """Show or hide the panel, whatever the width says."""
         shown = self.query_one(StatsPanel).display
@@ -257,6 +286,7 @@ class ChatScreen(Screen[None]):
 
     async def _answer_now(self) -> None:
         self._answer, self._generation, self._stopping = Answer(len(self.talk.turns)), None, False
+        self._answer.tint(self._tinted)
         self.refresh_bindings()
         self.query_one(StatsPanel).begin()
         await self.query_one(Transcript).add(self._answer)
@@ -275,7 +305,7 @@ class ChatScreen(Screen[None]):
 
     def _edit(self, turn: int | None) -> None:
         self._editing = turn
-        title = "" if turn is None else "Enter sends it instead, and forgets what came after · Esc leaves it"
+        title = "" if turn is None else "Enter sends it instead · Esc leaves it"
         self.query_one(Prompt).border_title = title
         self.refresh_bindings()
 

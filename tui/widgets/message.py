@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Collapsible, Markdown, Static
 
+from dspark_local.tui.origins import Origin, merged
 from dspark_local.tui.wording import count, failure, summary
 
 if TYPE_CHECKING:
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
     from textual.widgets.markdown import MarkdownStream
 
     from dspark_local.events import Finish
+    from dspark_local.tui.origins import Runs
 
+TINTS = {  # underlined too, for who sees no colours
+    Origin.DRAFTED: "$text-success on $success-muted",
+    Origin.OWN: "underline $text-warning on $warning-muted",
+}
 MOST_SHOWN = 4000  # characters of what a user pasted; the model gets all of it
 
 
@@ -47,6 +54,8 @@ class Answer(Vertical):
             CollapsibleTitle { padding: 0; color: $text-muted; background: transparent; }
             Contents { padding: 0 0 0 2; }
         }
+        #tinted { display: none; padding: 0 1; }
+        &.-tinted { Markdown { display: none; } #tinted { display: block; } }
         #thought { color: $text-muted; text-style: dim; }
         #summary { color: $text-muted; padding: 0 1; }
     }
@@ -57,6 +66,8 @@ class Answer(Vertical):
         self.turn = turn  # its place in the conversation
         self.text = text
         self._markdown = Markdown(text)
+        self._tinted = Static(text, markup=False, id="tinted")
+        self._runs: Runs = []
         self._thought = Static(markup=False, id="thought")
         self._thinking = Collapsible(self._thought, title="thinking")
         self._summary = Static("" if text else "reading the prompt …", markup=False, id="summary")
@@ -66,16 +77,24 @@ class Answer(Vertical):
         self._think(thinking)
 
     def compose(self) -> ComposeResult:
-        """Thoughts, answer, figures."""
+        """Thoughts, answer in one form or the other, figures."""
         yield self._thinking
         yield self._markdown
+        yield self._tinted
         yield self._summary
 
-    async def write(self, text: str, thinking: str) -> None:
+    def tint(self, on: bool) -> None:  # noqa: FBT001 - a switch
+        """Show the text as it was written, by origin, instead of what its Markdown means."""
+        self.set_class(on, "-tinted")
+        self._paint()
+
+    async def write(self, runs: Runs, thinking: str) -> None:
         """Append what came."""
         self._think(thinking)
-        if text:
+        if text := "".join(text for text, _ in runs):
             self.text += text
+            self._runs = merged([*self._runs, *runs])
+            self._paint()
             self._stream = self._stream or Markdown.get_stream(self._markdown)
             await self._stream.write(text)
         if self._summary.display and (text or thinking):
@@ -92,6 +111,10 @@ class Answer(Vertical):
         await self.close()
         self._summary.update("broken off" if self.text else "")
         self._summary.display = bool(self.text)
+
+    def _paint(self) -> None:
+        if self._runs and self.has_class("-tinted"):
+            self._tinted.update(Content.assemble(*((text, TINTS[origin]) for text, origin in self._runs)))
 
     def _think(self, thinking: str) -> None:
         if thinking:
