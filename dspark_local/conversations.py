@@ -47,6 +47,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """What leads from version n to n + 1, each in one transaction. What was released is never changed: add one."""
 
+_LONGEST, _MOST = 2000, 200  # characters of a question that is recalled, and how many of them
 _PATIENCE = 5.0  # seconds to wait for another process that writes
 
 
@@ -175,6 +176,16 @@ class Conversations:
                 (conversation,),
             ).fetchall()
         return [Turn(id=i, role=role, content=content, thinking=thinking) for i, role, content, thinking in rows]
+
+    def questions(self) -> list[str]:
+        """What users wrote in all conversations, each once, the latest last; nothing as long as a document."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT content FROM turns WHERE role = 'user' AND length(content) <= ?"
+                " GROUP BY content ORDER BY max(id) DESC LIMIT ?",
+                (_LONGEST, _MOST),
+            ).fetchall()
+        return [content for (content,) in reversed(rows)]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -104,6 +104,14 @@ def test_renamed_set_up_and_deleted() -> None:
             store.add(one, Turn(role="user", content="late"))
 
 
+def test_questions_are_recalled_once_and_without_documents() -> None:
+    """Of all conversations, the latest last; answers are none."""
+    with Conversations(None) as store:
+        begin(store, "a", "an answer", "b")
+        begin(store, "a", "another", "x" * 5000)
+        assert store.questions() == ["b", "a"]
+
+
 def test_sampling_of_another_version_is_read_as_far_as_it_is_known() -> None:
     """An option that we do not know is left out; lists become tuples again."""
     assert conversations._loaded('{"temperature": 0.5, "from_the_future": [[1, 2]]}') == SamplingParams(temperature=0.5)

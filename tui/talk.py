@@ -60,6 +60,13 @@ class Talk:
         return messages[: len(messages) - len(self.turns) + self.questions[-1] + 1]
 
     @property
+    def title(self) -> str:
+        """The first line that says something."""
+        lines = self.turns[0].content.split("\n")
+        title = next((line.strip() for line in lines if line.strip()), "")
+        return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
+
+    @property
     def questions(self) -> list[int]:
         """Where the user's turns are."""
         return [n for n, turn in enumerate(self.turns) if turn.role == "user"]
@@ -108,11 +115,8 @@ class Talk:
 
     def _store_last(self, store: Conversations) -> None:
         if self.id is None:
-            lines = self.turns[0].content.split("\n")
-            title = next(line.strip() for line in lines if line.strip())
-            title = title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
             settings = self.settings
-            self.id = store.create(title, model=self._model, system=settings.system, sampling=settings.sampling)
+            self.id = store.create(self.title, model=self._model, system=settings.system, sampling=settings.sampling)
         self.turns[-1] = replace(self.turns[-1], id=store.add(self.id, self.turns[-1]))
 
     def _keep(self, job: Callable[[Conversations], None]) -> None:

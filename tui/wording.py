@@ -72,6 +72,8 @@ def costs(table: CostTable, gamma: int) -> str:
     best = min(prices, key=lambda k: (prices[k] - 1) / k)
     needed = (prices[best] - 1) / best
     block = f"drafting and verifying {count(best, 'token')} costs as much as {prices[best]:.2f} plain tokens"
+    if needed <= 0:
+        return f"Here {block}, so such a round pays whatever is accepted."
     if needed >= 1:
         return f"Here plain decoding is faster whatever is accepted: at best, {block}."
     return f"Here {block}, so such a round pays when more than {100 * needed:.0f}% of its drafts are accepted."

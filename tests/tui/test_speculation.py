@@ -155,6 +155,7 @@ def test_the_sentence_names_the_block_that_needs_the_least() -> None:
     said = costs(table([1.0, 1.5, 1.6], [0.2, 0.4]), 2)
     assert said.startswith("Here drafting and verifying 2 tokens costs as much as 2.00 plain tokens")
     assert "more than 50% of its drafts" in said
+    assert "pays whatever is accepted" in costs(table([1.0, 0.5, 0.5], [0.2, 0.2]), 2)
     assert "plain decoding is faster whatever is accepted" in costs(table([1.0, 2.0, 3.0], [0.5, 0.6]), 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -11,8 +12,11 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.widgets.markdown import MarkdownFence
 
-from dspark_local.errors import StorageError
+from dspark_local.errors import StorageError, UsageError
+from dspark_local.tui.attachments import attached
+from dspark_local.tui.export import as_json, as_markdown, write
 from dspark_local.tui.messages import Failed
 from dspark_local.tui.origins import Origin
 from dspark_local.tui.reader import read
@@ -20,6 +24,7 @@ from dspark_local.tui.screens.conversations import ConversationsScreen
 from dspark_local.tui.screens.help import HelpScreen
 from dspark_local.tui.screens.machine import MachineScreen
 from dspark_local.tui.screens.race import RaceScreen
+from dspark_local.tui.screens.setup import SetupScreen
 from dspark_local.tui.talk import Talk
 from dspark_local.tui.widgets.heading import Heading
 from dspark_local.tui.widgets.message import TINTS, Answer, ErrorMessage, UserMessage
@@ -37,12 +42,14 @@ if TYPE_CHECKING:
     from dspark_local.runtime import Generation, Runtime
     from dspark_local.tui.messages import Answered, Submitted, Wrote
     from dspark_local.tui.settings import Settings
+    from dspark_local.types import SamplingParams
 
 WELCOME = "Ask something below.\n\nEnter sends, Ctrl+J breaks the line, F1 shows the keys."
 LEGEND = Content.assemble(
     (" drafted and accepted ", TINTS[Origin.DRAFTED]), " ", (" the target's own ", TINTS[Origin.OWN])
 ).markup
 RACE_TOKENS = 256  # enough to see who is faster
+_OF_TURNS = {"edit", "regenerate", "race", "copy_answer", "copy_code", "export"}
 WAY_ON = "Your message is back in the prompt: change it, or send it again. Ctrl+N starts a new chat."
 
 
@@ -59,6 +66,9 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+t", "tint", "Tint by origin", priority=True),
         Binding("f3", "race", "Race", show=False),
         Binding("f4", "machine", "Machine", show=False),
+        Binding("f5", "copy_answer", "Copy the answer", show=False),
+        Binding("f8", "copy_code", "Copy its last code block", show=False),
+        Binding("f9", "set_up", "System message, sampling", show=False),
         Binding("ctrl+b", "toggle_panel", "Panel", priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
@@ -94,7 +104,7 @@ class ChatScreen(Screen[None]):
         with Horizontal():
             with Vertical(id="talk"):
                 yield Transcript(WELCOME)
-                yield Prompt()
+                yield Prompt(self._questions)
             yield StatsPanel(self._runtime.info)
         yield Footer(show_command_palette=False)
 
@@ -117,12 +127,18 @@ class ChatScreen(Screen[None]):
             self.notify("Still answering; Esc stops it.", timeout=3)
             self.query_one(Prompt).give_back(message.text)
             return
+        try:
+            text = attached(message.text)
+        except UsageError as error:
+            self.notify(failure(error), severity="error", timeout=8, markup=False)
+            self.query_one(Prompt).give_back(message.text)
+            return
         if self._editing is not None:
             await self._rewind(self._editing)
         self._again = 0
         self._edit(None)
-        await self.query_one(Transcript).add(UserMessage(message.text, len(self.talk.turns)))
-        self.talk.ask(message.text)
+        await self.query_one(Transcript).add(UserMessage(text, len(self.talk.turns)))
+        self.talk.ask(text)
         await self._answer_now()
 
     async def on_wrote(self, message: Wrote) -> None:
@@ -152,10 +168,10 @@ class ChatScreen(Screen[None]):
         await self._give_back(message.error)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - Textual's signature
-        """There is something to stop only while it answers, and something to change only when it does not."""
+        """There is something to stop only while it answers, and a turn to work with only when it does not."""
         if action == "stop":
             return self.answering or self._editing is not None
-        return action not in {"edit", "regenerate", "race"} or (not self.answering and bool(self.talk.turns))
+        return action not in _OF_TURNS or (not self.answering and bool(self.talk.turns))
 
     def action_stop(self) -> None:
         """End the answer after the round that runs; or leave a message as it was."""
@@ -188,7 +204,7 @@ class ChatScreen(Screen[None]):
     async def action_regenerate(self) -> None:
         """Answer the last question again, with other noise; the answer before stays in the file."""
         self._again += 1
-        if self.talk.settings.sampling.temperature == 0:
+        if self._sampling.temperature == 0:
             self.notify("At temperature 0 the answer is always the same.", timeout=5)
         await self._rewind(self.talk.questions[-1] + 1)
         await self._answer_now()
@@ -231,11 +247,34 @@ class ChatScreen(Screen[None]):
         """Answer the last question plainly and with drafts, side by side."""
         settings = self.talk.settings
         limit = min(settings.max_tokens or RACE_TOKENS, RACE_TOKENS)
-        self.app.push_screen(RaceScreen(self._runtime, self.talk.asked, settings.sampling, limit))
+        self.app.push_screen(RaceScreen(self._runtime, self.talk.asked, self._sampling, limit))
 
     def action_machine(self) -> None:
         """What a round costs here."""
         self.app.push_screen(MachineScreen(self._runtime))
+
+    def action_copy_answer(self) -> None:
+        """The whole answer, as Markdown."""
+        self._copy([answer.text for answer in self.query(Answer) if answer.text], "the answer")
+
+    def action_copy_code(self) -> None:
+        """The code block that ends the answer, or came last in it."""
+        self._copy([fence.code for fence in self.query(MarkdownFence)], "the code block")
+
+    def action_set_up(self) -> None:
+        """System message and sampling of this chat."""
+        self.app.push_screen(SetupScreen(self.talk.settings.system, self._sampling), self._chosen)
+
+    def action_export(self, suffix: str) -> None:
+        """Write the conversation to a file in the current folder."""
+        messages = self.talk.messages
+        text = as_json(messages, model=self._runtime.info.model) if suffix == ".json" else as_markdown(messages)
+        try:
+            path = write(Path.cwd(), self.talk.title, suffix, text)
+        except OSError as error:
+            self.notify(f"cannot write here: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"written: {path.name}", markup=False)
 
     def action_toggle_panel(self) -> None:
         """Show or hide the panel, whatever the width says."""
@@ -274,7 +313,7 @@ class ChatScreen(Screen[None]):
 
     def _start(self, answer: Answer, messages: list[Message]) -> Generation:
         settings = self.talk.settings
-        sampling = replace(settings.sampling, choice=settings.sampling.choice + self._again)
+        sampling = replace(self._sampling, choice=self._sampling.choice + self._again)
         self._generation = generation = self._runtime.chat(messages, sampling, max_tokens=settings.max_tokens)
         if self._stopping or self._answer is not answer:  # the user was faster
             generation.cancel()
@@ -320,6 +359,28 @@ class ChatScreen(Screen[None]):
 
     def _begin(self, kept: Conversation | None = None) -> Talk:
         return Talk(self._store, self._settings, model=self._runtime.info.model, warn=self._warn, kept=kept)
+
+    @property
+    def _sampling(self) -> SamplingParams:
+        return self.talk.settings.sampling
+
+    def _chosen(self, answer: tuple[str | None, SamplingParams] | None) -> None:
+        if answer:
+            system, sampling = answer
+            self.talk.set_up(replace(self.talk.settings, system=system, sampling=sampling))
+
+    def _copy(self, texts: list[str], what: str) -> None:
+        if texts:
+            self.app.copy_to_clipboard(texts[-1])
+            self.notify(f"{what} is in the clipboard", timeout=3)
+        else:
+            self.notify("there is none to copy", timeout=3)
+
+    def _questions(self) -> list[str]:
+        try:
+            return self._store.questions()
+        except StorageError:  # told where it matters: when a turn is not saved
+            return [self.talk.turns[n].content for n in self.talk.questions]
 
     def _warn(self, error: StorageError) -> None:
         self.notify(f"not saved from here on: {failure(error)}", severity="error", timeout=15, markup=False)

@@ -32,7 +32,8 @@ class ConversationsScreen(ModalScreen["Conversation | None"]):
         Binding("enter", "open", "Open", priority=True),
         Binding("f2", "rename", "Rename"),
         Binding("f8", "delete", "Delete"),
-        Binding("escape,ctrl+o,ctrl+c", "leave", "Back", priority=True),
+        Binding("escape", "leave", "Back", priority=True),
+        Binding("ctrl+o,ctrl+c", "leave", show=False, priority=True),
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
     ]
@@ -43,7 +44,7 @@ class ConversationsScreen(ModalScreen["Conversation | None"]):
             width: 76; max-width: 100%; height: 80%; padding: 0 1;
             background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
         }
-        Input { border: none; height: 1; padding: 0 1; background: $boost; }
+        Input { background: $boost; }
         OptionList { height: 1fr; border: none; background: transparent; padding: 0; }
         #none { color: $text-muted; padding: 1; display: none; }
         &.-empty #none { display: block; }
@@ -63,7 +64,7 @@ class ConversationsScreen(ModalScreen["Conversation | None"]):
         """Line and list."""
         with Vertical(id="card") as card:
             card.border_title = "conversations"
-            yield Input(placeholder=SEARCH)
+            yield Input(placeholder=SEARCH, compact=True)
             yield Static("nothing found", id="none")
             yield OptionList()
         yield Footer(show_command_palette=False)

@@ -30,7 +30,8 @@ class MachineScreen(ModalScreen[None]):
     """The cost curves of decoding and drafting, and one sentence on what they mean."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f4,ctrl+c", "leave", "Back", priority=True),
+        Binding("escape", "leave", "Back", priority=True),
+        Binding("f4,ctrl+c", "leave", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     MachineScreen {

@@ -39,6 +39,7 @@ class Lane(Vertical):
         width: 1fr; border: round $foreground 30%; border-title-style: bold; padding: 0 1;
         .speed { color: $primary; text-style: bold; }
         VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+        .text { min-height: 100%; }  /* or an anchored view would put it at the bottom */
     }
     """
 
@@ -47,7 +48,7 @@ class Lane(Vertical):
         self.border_title = title
         self.finish: Finish | None = None
         self._speed = Static(waits, markup=False, classes="speed")
-        self._text = Static(markup=False)
+        self._text = Static(markup=False, classes="text")
         self._runs: list[tuple[str, str]] = []
 
     def compose(self) -> ComposeResult:
@@ -72,7 +73,8 @@ class RaceScreen(ModalScreen[None]):
     """Plain first, then with drafts: at once they would slow each other down."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f3,ctrl+c", "leave", "Back", priority=True),
+        Binding("escape", "leave", "Back", priority=True),
+        Binding("f3,ctrl+c", "leave", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     RaceScreen {

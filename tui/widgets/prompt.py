@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
+from dspark_local.errors import UsageError
+from dspark_local.tui.attachments import completion
+from dspark_local.tui.editor import edited
 from dspark_local.tui.messages import Submitted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual import events
 
 
@@ -19,6 +25,9 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", show=False),
+        Binding("up", "earlier", "Earlier message, from the first line", show=False),
+        Binding("down", "later", "Later message, from the last line", show=False),
+        Binding("ctrl+g", "edit_outside", "$EDITOR", show=False),
         Binding("ctrl+d", "delete_or_quit", "Quit, if nothing is written", show=False),
     ]
     DEFAULT_CSS = """
@@ -29,7 +38,10 @@ class Prompt(TextArea):
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Callable[[], list[str]]) -> None:
+        self._earlier = earlier  # messages, the latest last
+        self._history: list[str] = []  # while the user leafs: those, and what was being written
+        self._at = 0
         super().__init__(
             placeholder="Ask something", highlight_cursor_line=False, show_line_numbers=False, tab_behavior="focus"
         )
@@ -46,12 +58,56 @@ class Prompt(TextArea):
         if self.text.strip():
             text = self.text.strip("\n")
             self.clear()
+            self._history = []
             self.post_message(Submitted(text))
 
     def action_newline(self) -> None:
         """Break the line where the cursor is."""
         start, end = self.selection
         self.replace("\n", start, end, maintain_selection_offset=False)
+
+    def action_earlier(self) -> None:
+        """A line up; from the first one, the message before."""
+        if self._line > 0:
+            self.action_cursor_up()
+        else:
+            self._recall(-1)
+
+    def action_later(self) -> None:
+        """A line down; from the last one, the message behind: what was being written comes last."""
+        if self._line < self.wrapped_document.height - 1:
+            self.action_cursor_down()
+        else:
+            self._recall(1)
+
+    def _recall(self, by: int) -> None:
+        if not self._history or self.text != self._history[self._at]:  # begin to leaf, or begin anew after a change
+            self._history = [*self._earlier(), self.text]
+            self._at = len(self._history) - 1
+        at = min(len(self._history) - 1, max(0, self._at + by))
+        if at != self._at:
+            self._at = at
+            self.text = self._history[at]
+            self.move_cursor(self.document.end)
+
+    def action_edit_outside(self) -> None:
+        """Write in the user's own editor."""
+        try:
+            with self.app.suspend():
+                self.text = edited(self.text)
+        except (UsageError, SuspendNotSupported) as error:
+            self.notify(str(error), severity="warning", timeout=5, markup=False)
+        self.move_cursor(self.document.end)
+
+    def update_suggestion(self) -> None:
+        """The rest of a path behind an @; Right takes it."""
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        self.suggestion = completion(line[:column]) if column == len(line) else ""
+
+    @property
+    def _line(self) -> int:
+        return self.wrapped_document.location_to_offset(self.cursor_location).y
 
     def action_delete_or_quit(self) -> None:
         """Ctrl+D as in a shell."""

@@ -1,0 +1,97 @@
+"""How the answers of this chat are drawn: system message and sampling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, Label, Static, TextArea
+
+from dspark_local.errors import UsageError
+from dspark_local.tui.wording import failure
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from dspark_local.types import SamplingParams
+
+_NUMBERS: dict[str, type[int | float]] = {
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "seed": int,
+}
+
+
+class SetupScreen(ModalScreen["tuple[str | None, SamplingParams] | None"]):
+    """A form; answers with what it says, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "take", "Take over", priority=True),
+        Binding("escape", "leave", "Back", priority=True),
+        Binding("f9,ctrl+c", "leave", show=False, priority=True),
+    ]
+    DEFAULT_CSS = """
+    SetupScreen {
+        align: center middle;
+        #card {
+            width: 64; max-width: 100%; height: auto; max-height: 90%; padding: 0 1;
+            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
+        }
+        TextArea { height: 5; border: none; padding: 0 1; margin-bottom: 1; background: $boost; }
+        Horizontal { height: 1; }
+        Label { width: 14; color: $text-muted; }
+        Input { width: 1fr; background: $boost; }
+        #error { color: $text-error; margin-top: 1; height: auto; }
+    }
+    """
+
+    def __init__(self, system: str | None, sampling: SamplingParams) -> None:
+        super().__init__()
+        self._system = system
+        self._sampling = sampling
+
+    def compose(self) -> ComposeResult:
+        """System message, then a line a number."""
+        with VerticalScroll(id="card", can_focus=False) as card:
+            card.border_title = "this chat, from the next answer on"
+            yield Label("system message")
+            yield TextArea(self._system or "", tab_behavior="focus", compact=True, highlight_cursor_line=False)
+            for name in _NUMBERS:
+                value = getattr(self._sampling, name)
+                with Horizontal():
+                    yield Label(name.replace("_", "-"))
+                    yield Input("" if value is None else f"{value}", placeholder="drawn", id=name, compact=True)
+            yield Static(id="error", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_input_submitted(self) -> None:
+        """Enter in a line takes over too."""
+        self.action_take()
+
+    def action_take(self) -> None:
+        """Answer, if the numbers are sound."""
+        try:
+            numbers = {name: self._number(name) for name in _NUMBERS}
+            sampling = replace(self._sampling, **numbers)  # type: ignore[arg-type]  # each by its own type
+        except UsageError as error:
+            self.query_one("#error", Static).update(failure(error))
+            return
+        self.dismiss((self.query_one(TextArea).text.strip() or None, sampling))
+
+    def action_leave(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)
+
+    def _number(self, name: str) -> float | None:
+        written = self.query_one(f"#{name}", Input).value.strip()
+        if name == "seed" and not written:
+            return None
+        try:
+            return _NUMBERS[name](written)
+        except ValueError:
+            raise UsageError(f"{name.replace('_', '-')} must be a number, not “{written}”") from None
