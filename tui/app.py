@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
 from dspark_local.conversations import Conversations, location
@@ -15,10 +15,15 @@ from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from textual.screen import Screen
 
     from dspark_local.runtime import Runtime
     from dspark_local.tui.settings import Opener, Settings
+
+
+_LEFT_OUT = {"Keys", "Maximize", "Minimize"}
 
 
 def run(open_runtime: Opener, settings: Settings) -> None:
@@ -74,6 +79,12 @@ class ChatApp(App[None]):
     def on_warned(self, message: Warned) -> None:
         """Show what the library warns of."""
         self.notify(message.text, severity="warning", timeout=15, markup=False)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: what the keys do, and what has none; Textual's own list of keys knows less than ours."""
+        yield from (command for command in super().get_system_commands(screen) if command.title not in _LEFT_OUT)
+        if isinstance(screen, ChatScreen):
+            yield from screen.commands()
 
     def close(self) -> None:
         """Free the models, let go of the conversations."""

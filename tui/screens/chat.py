@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -34,8 +36,11 @@ from dspark_local.tui.widgets.transcript import Transcript
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from textual import events
     from textual.app import ComposeResult
+    from textual.binding import ActiveBinding
 
     from dspark_local.chat import Message
     from dspark_local.conversations import Conversation, Conversations
@@ -288,11 +293,28 @@ class ChatScreen(Screen[None]):
         transcript.scroll_page_up() if pages < 0 else transcript.scroll_page_down()
 
     def action_help(self) -> None:
-        """Show the keys that are in force now: ours, for those of every text area are as everywhere."""
-        tables = (Prompt.BINDINGS, self.BINDINGS, self.app.BINDINGS)
+        """Show the keys that are in force now."""
+        self.app.push_screen(HelpScreen(self._in_force(Prompt.BINDINGS, self.BINDINGS, self.app.BINDINGS)))
+
+    def commands(self) -> Iterator[SystemCommand]:
+        """For the palette: what can be done now."""
+        done: set[str] = set()
+        for active in self._in_force(self.BINDINGS):
+            what, action = active.binding.description, active.binding.action
+            if what and action not in done:
+                done.add(action)
+                key = self.app.get_key_display(active.binding)
+                yield SystemCommand(what, f"key: {key}", partial(self.run_action, action))
+        if self.check_action("export", ()):
+            for name, suffix in (("Markdown", ".md"), ("JSON", ".json")):
+                job = partial(self.action_export, suffix)
+                yield SystemCommand(f"Export to {name}", "into the folder that the program runs in", job)
+
+    def _in_force(self, *tables: list[BindingType]) -> list[ActiveBinding]:
+        """Of these bindings, in their order; those of every text area are as everywhere."""
         ours = [binding.action for table in tables for binding in Binding.make_bindings(table)]
         active = [b for b in self.active_bindings.values() if b.binding.action in ours]
-        self.app.push_screen(HelpScreen(sorted(active, key=lambda b: ours.index(b.binding.action))))
+        return sorted(active, key=lambda b: ours.index(b.binding.action))
 
     def on_key(self, event: events.Key) -> None:
         """Typing goes to the prompt, wherever a click has left the focus."""
