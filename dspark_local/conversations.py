@@ -10,13 +10,13 @@ import json
 import sqlite3
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import platformdirs
 
-from dspark_local.errors import StorageError
+from dspark_local.errors import StorageError, UsageError
 from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What the list shows, and how its answers are drawn; `updated` in seconds since 1970."""
+    """What the list shows, and how its answers are drawn, None as the chat would; `updated` in seconds since 1970."""
 
     id: int
     title: str
     model: str
     updated: float
     system: str | None = None
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: SamplingParams | None = None
 
 
 def location() -> Path:
@@ -99,7 +99,7 @@ class Conversations:
                 self._db.close()
                 raise
 
-    def create(self, title: str, *, model: str, system: str | None, sampling: SamplingParams) -> int:
+    def create(self, title: str, *, model: str, system: str | None, sampling: SamplingParams | None) -> int:
         """Begin a conversation; returns its id."""
         with self._writing():
             row = self._db.execute(
@@ -138,7 +138,7 @@ class Conversations:
         with self._writing():
             self._set(conversation, title=title)
 
-    def set_up(self, conversation: int, *, system: str | None, sampling: SamplingParams) -> None:
+    def set_up(self, conversation: int, *, system: str | None, sampling: SamplingParams | None) -> None:
         """Change how its next answers are drawn."""
         with self._writing():
             self._set(conversation, system=system, sampling=_dumped(sampling))
@@ -228,21 +228,27 @@ class Conversations:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except UnicodeEncodeError as error:
+            raise StorageError(f"{self._where} cannot keep half a character: {error.reason}") from error
+        except sqlite3.Error as error:
             what = "is damaged; move it away" if type(error) is sqlite3.DatabaseError else f"cannot be used: {error}"
             raise StorageError(f"{self._where} {what}") from error
         except OSError as error:
             raise StorageError(f"{self._where} cannot be used: {error.strerror}") from error
 
 
-def _dumped(sampling: SamplingParams) -> str:
-    return json.dumps(asdict(sampling))
+def _dumped(sampling: SamplingParams | None) -> str:
+    return json.dumps(asdict(sampling) if sampling else None)
 
 
-def _loaded(kept: str) -> SamplingParams:
-    """What another version knew beyond ours is left out."""
+def _loaded(kept: str) -> SamplingParams | None:
+    """What another version knew beyond ours is left out; what it allowed and we do not is as good as none."""
     known = {f.name for f in fields(SamplingParams)}
-    return SamplingParams(**{name: _frozen(value) for name, value in json.loads(kept).items() if name in known})
+    try:
+        values = json.loads(kept)
+        return SamplingParams(**{k: _frozen(v) for k, v in values.items() if k in known}) if values else None
+    except (UsageError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -115,6 +115,8 @@ def test_questions_are_recalled_once_and_without_documents() -> None:
 def test_sampling_of_another_version_is_read_as_far_as_it_is_known() -> None:
     """An option that we do not know is left out; lists become tuples again."""
     assert conversations._loaded('{"temperature": 0.5, "from_the_future": [[1, 2]]}') == SamplingParams(temperature=0.5)
+    for unknown in ('{"temperature": -1}', '{"temperature": "warm"}', "[1]", "{", "null", conversations._dumped(None)):
+        assert conversations._loaded(unknown) is None
     assert conversations._frozen([[1, 2.0], [3, 4.0]]) == ((1, 2.0), (3, 4.0))
 
 
@@ -143,6 +145,15 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
             Conversations(path)
     with Conversations(path) as store:
         assert "mark" not in [row[1] for row in store._db.execute("PRAGMA table_info(turns)")]
+
+
+def test_half_a_character_is_told_too() -> None:
+    """SQLite keeps UTF-8, and a lone surrogate is none; what was there stays."""
+    with Conversations(None) as store:
+        one, _ = begin(store, "a")
+        with pytest.raises(StorageError, match="half a character"):
+            store.add(one, Turn(role="user", content="\ud800"))
+        assert texts(store, one) == ["a"]
 
 
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Talk:
     ) -> None:
         """Begin anew, or with one that was `kept`. Raises StorageError when that cannot be read."""
         if kept:
-            settings = replace(settings, system=kept.system, sampling=kept.sampling)
+            settings = replace(settings, system=kept.system, sampling=kept.sampling or settings.sampling)
         self.settings = settings
         self.id = kept.id if kept else None
         self.turns = store.turns(kept.id) if kept else []

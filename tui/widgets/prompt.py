@@ -25,8 +25,8 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", show=False),
-        Binding("up", "earlier", "Earlier message, from the first line", show=False),
-        Binding("down", "later", "Later message, from the last line", show=False),
+        Binding("up", "earlier", "Earlier message", show=False),
+        Binding("down", "later", "Later message", show=False),
         Binding("ctrl+g", "edit_outside", "$EDITOR", show=False),
         Binding("ctrl+d", "delete_or_quit", "Quit, if nothing is written", show=False),
     ]
