@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING
 
 from textual.containers import VerticalScroll
 from textual.widgets import Digits, Label, Sparkline
 
-from dspark_local.tui.widgets.bars import Bars
+from dspark_local.tui.widgets.bars import MARK, Bars
 from dspark_local.tui.widgets.facts import Facts
 from dspark_local.tui.wording import pace
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from dspark_local.runtime import Info
-    from dspark_local.types import Round, Stats
+    from dspark_local.types import Round, RoundTimes, Stats
 
 RECENT = 54  # points in the sparkline: two a column
 SMOOTH = 4  # rounds in a point: a single round yields 1 token or γ + 1
@@ -34,14 +36,13 @@ class StatsPanel(VerticalScroll, can_focus=False):
         .title { width: 1fr; color: $text-muted; text-style: bold; }
         .note { width: 1fr; color: $text-muted; text-style: dim; margin-bottom: 1; }
         #accepted-length { width: 1fr; color: $primary; }
-        Bars { margin-bottom: 1; }
         #speed { width: 1fr; height: 1; color: $primary; text-style: bold; }
         Sparkline { height: 2; margin-bottom: 1; }
         Sparkline > .sparkline--min-color { color: $primary 40%; }
         Sparkline > .sparkline--max-color { color: $primary; }
         #pace { height: 2; }
         #round { margin-bottom: 1; }
-        &.-plain Bars, &.-plain #pace { display: none; }
+        &.-plain Bars, &.-plain #foreseen, &.-plain #pace { display: none; }
     }
     """
 
@@ -51,6 +52,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         self.set_class(not info.block_size, "-plain")  # no drafter, no bars
         self._latest: deque[Round] = deque(maxlen=SMOOTH)
         self._speeds: deque[float] = deque(maxlen=RECENT)
+        self._survival: dict[int, tuple[float, int]] = {}  # sum and count by position, of the drafts verified there
 
     def compose(self) -> ComposeResult:
         """The most telling figure first: a low terminal shows the top."""
@@ -60,6 +62,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         if self._info.block_size:
             yield Label("ACCEPTED BY POSITION", classes="title")
         yield Bars()
+        yield Label(f"{MARK} foreseen by the drafter", classes="note", id="foreseen")
         yield Label("TOKENS PER SECOND", classes="title")
         yield Label(EMPTY, id="speed")
         yield Sparkline([], summary_function=_mean)
@@ -80,17 +83,22 @@ class StatsPanel(VerticalScroll, can_focus=False):
         """A new answer: the sparkline starts again."""
         self._latest.clear()
         self._speeds.clear()
+        self._survival.clear()
 
     def show(self, stats: Stats | None, rounds: Sequence[Round]) -> None:
         """Figures so far, and the rounds since the last call."""
         for record in rounds:
             self._latest.append(record)
+            for k, survival in enumerate(accumulate(record.confidences[: record.admitted], mul)):
+                total, n = self._survival.get(k, (0.0, 0))
+                self._survival[k] = (total + survival, n + 1)
             seconds = sum(r.times.total - r.times.prefill for r in self._latest)
             self._speeds.append(sum(len(r.tokens) for r in self._latest) / seconds if seconds > 0 else 0.0)
         known = stats if stats and stats.rounds else None
         with self.app.batch_update():
             self.query_one("#accepted-length", Digits).update(f"{known.accepted_length:.2f}" if known else EMPTY)
-            self.query_one(Bars).show(known.accepted_per_position if known else (), self._info.block_size)
+            foreseen = [total / n for _, (total, n) in sorted(self._survival.items())]
+            self.query_one(Bars).show(known.accepted_per_position if known else (), self._info.block_size, foreseen)
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
@@ -102,12 +110,14 @@ class StatsPanel(VerticalScroll, can_focus=False):
     @staticmethod
     def _round(stats: Stats | None) -> dict[str, str]:
         if stats is None:
-            return dict.fromkeys(("width", "drafted", "accepted"), EMPTY)
+            return dict.fromkeys(("width", "drafted", "accepted", "drafting", "verifying"), EMPTY)
         share = f" · {100 * stats.draft_n_accepted / stats.draft_n:.0f}%" if stats.draft_n else ""
         return {
             "width": f"{stats.mean_width:.1f}",
             "drafted": f"{stats.draft_n:,}",
             "accepted": f"{stats.draft_n_accepted:,}{share}",
+            "drafting": _share(stats.times.draft + stats.times.inject, stats.times),
+            "verifying": _share(stats.times.verify, stats.times),
         }
 
     def _pair(self, stats: Stats | None) -> dict[str, str]:
@@ -122,3 +132,8 @@ class StatsPanel(VerticalScroll, can_focus=False):
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+def _share(part: float, times: RoundTimes) -> str:
+    seconds = times.total - times.prefill
+    return f"{100 * part / seconds:.0f}% of time" if seconds else EMPTY
