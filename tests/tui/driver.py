@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.widgets import Static
 from textual.widgets._toast import Toast
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from textual.pilot import Pilot
+    from textual.screen import Screen
 
     from dspark_local.runtime import Runtime
 
+S = TypeVar("S", bound="Screen[Any]")
 PATIENCE = 30.0  # seconds until a test gives up; a busy machine is no failure
 
 
@@ -66,6 +68,14 @@ class Chat:
         answers = len(self.answers)
         await self.press(*text, "enter")
         await self.until(lambda: len(self.answers) > answers)
+
+    async def open(self, key: str, kind: type[S]) -> S:
+        """Press a key that opens a screen."""
+        await self.press(key)
+        await self.until(lambda: isinstance(self.app.screen, kind))
+        await self.pilot.pause()
+        assert isinstance(self.app.screen, kind)
+        return self.app.screen
 
     async def answered(self) -> None:
         await self.until(lambda: not self.screen.answering)

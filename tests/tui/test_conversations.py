@@ -13,7 +13,7 @@ from dspark_local.tui.screens.conversations import ConversationsScreen
 from dspark_local.tui.widgets.message import UserMessage
 from dspark_local.types import SamplingParams
 
-from .driver import Chat, chatting
+from .driver import chatting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +32,6 @@ def kept(store: Conversations, title: str, *contents: str) -> int:
 
 def said(store: Conversations) -> list[str]:
     return [turn.content for turn in store.turns(store.find()[0].id)]
-
-
-async def listed(chat: Chat) -> ConversationsScreen:
-    await chat.press("ctrl+o")
-    await chat.until(lambda: isinstance(chat.app.screen, ConversationsScreen))
-    await chat.pilot.pause()
-    assert isinstance(chat.app.screen, ConversationsScreen)
-    return chat.app.screen
 
 
 async def test_a_chat_is_saved_as_it_goes() -> None:
@@ -74,7 +66,7 @@ async def test_a_kept_conversation_is_opened_and_goes_on() -> None:
     with Conversations(None) as store:
         one = kept(store, "old", "One?", "*Yes*.")
         async with chatting(scripted_runtime("More."), store=store, settings=Settings(system="New rules.")) as chat:
-            await listed(chat)
+            await chat.open("ctrl+o", ConversationsScreen)
             await chat.press("enter")
             await chat.until(lambda: bool(chat.answers))
             await chat.pilot.pause()
@@ -93,7 +85,7 @@ async def test_the_list_searches_renames_and_deletes() -> None:
         kept(store, "apples", "about apples")
         kept(store, "pears", "about pears")
         async with chatting(scripted_runtime(), store=store) as chat:
-            screen = await listed(chat)
+            screen = await chat.open("ctrl+o", ConversationsScreen)
             options = screen.query_one(OptionList)
             assert options.option_count == 2
             await chat.press(*"apple")
@@ -119,7 +111,7 @@ async def test_deleting_the_open_one_begins_anew() -> None:
         async with chatting(scripted_runtime("Yes."), store=store) as chat:
             await chat.ask("One?")
             await chat.answered()
-            await listed(chat)
+            await chat.open("ctrl+o", ConversationsScreen)
             await chat.press("f8", "f8", "escape")
             await chat.until(lambda: not chat.screen.talk.turns)
             await chat.ask("Two?")

@@ -10,15 +10,7 @@ from dspark_local.tui import Settings
 from dspark_local.tui.screens.setup import SetupScreen
 from dspark_local.types import SamplingParams
 
-from .driver import Chat, chatting
-
-
-async def form(chat: Chat) -> SetupScreen:
-    await chat.press("f9")
-    await chat.until(lambda: isinstance(chat.app.screen, SetupScreen))
-    await chat.pilot.pause()
-    assert isinstance(chat.app.screen, SetupScreen)
-    return chat.app.screen
+from .driver import chatting
 
 
 async def test_a_chat_is_set_up_and_remembers_it() -> None:
@@ -27,7 +19,7 @@ async def test_a_chat_is_set_up_and_remembers_it() -> None:
         async with chatting(scripted_runtime("Yes."), store=store, size=(60, 20)) as chat:
             await chat.ask("One?")
             await chat.answered()
-            screen = await form(chat)
+            screen = await chat.open("f9", SetupScreen)
             screen.query_one(TextArea).text = "Be brief."
             screen.query_one("#temperature", Input).value = "0.5"
             screen.query_one("#seed", Input).value = "7"
@@ -43,7 +35,7 @@ async def test_a_number_that_is_none_is_told_in_the_form() -> None:
     """And one out of range; Esc changes nothing."""
     before = Settings(sampling=SamplingParams(top_k=4))
     async with chatting(scripted_runtime("Yes."), settings=before) as chat:
-        screen = await form(chat)
+        screen = await chat.open("f9", SetupScreen)
         assert screen.query_one("#top_k", Input).value == "4"
         for written, why in (("warm", "temperature must be a number, not “warm”"), ("-1", "must be 0 or more")):
             screen.query_one("#temperature", Input).value = written

@@ -65,14 +65,6 @@ async def test_without_a_drafter_all_is_the_targets_own() -> None:
         assert spans(chat) == [(ANSWER, False)]
 
 
-async def raced(chat: Chat) -> RaceScreen:
-    await chat.press("f3")
-    await chat.until(lambda: isinstance(chat.app.screen, RaceScreen))
-    await chat.pilot.pause()
-    assert isinstance(chat.app.screen, RaceScreen)
-    return chat.app.screen
-
-
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)])
 async def test_a_race_ends_with_same_text_and_the_ratio(size: tuple[int, int]) -> None:
     """Both lanes hold the answer, and the plain runtime is closed again."""
@@ -87,7 +79,7 @@ async def test_a_race_ends_with_same_text_and_the_ratio(size: tuple[int, int]) -
     async with chatting(runtime, size=size) as chat:
         await chat.ask("What?")
         await chat.answered()
-        screen = await raced(chat)
+        screen = await chat.open("f3", RaceScreen)
         await chat.until(lambda: "same text: yes" in str(screen._verdict.content))
         await chat.pilot.pause()
         assert "× plain (" in str(screen._verdict.content)
@@ -108,7 +100,7 @@ async def test_leaving_a_race_ends_it() -> None:
         await chat.ask("Go")
         await chat.press("escape")
         await chat.answered()
-        screen = await raced(chat)
+        screen = await chat.open("f3", RaceScreen)
         await chat.until(lambda: bool(screen._plain._runs))
         await chat.press("escape")
         await chat.until(lambda: not made[0]._thread.is_alive())
@@ -126,7 +118,7 @@ async def test_a_race_that_cannot_start_says_why() -> None:
     async with chatting(runtime) as chat:
         await chat.ask("What?")
         await chat.answered()
-        screen = await raced(chat)
+        screen = await chat.open("f3", RaceScreen)
         await chat.until(lambda: "no plain one beside it" in str(screen._verdict.content))
 
 
@@ -163,9 +155,7 @@ async def test_the_machine_screen_draws_the_curves() -> None:
     """Seconds and ratios as the table has them; without a table it says so."""
     auto = Auto(table([0.010, 0.015, 0.016], [0.002, 0.004]), gamma=2)
     async with chatting(scripted_runtime(ANSWER, policy=auto), size=(60, 20)) as chat:
-        await chat.press("f4")
-        await chat.until(lambda: isinstance(chat.app.screen, MachineScreen))
-        await chat.pilot.pause()
+        await chat.open("f4", MachineScreen)
         seen = chat.seen()
         assert "10.00 ms   1.00 ×" in seen
         assert "16.00 ms   1.60 ×" in seen
@@ -173,7 +163,5 @@ async def test_the_machine_screen_draws_the_curves() -> None:
         await chat.press("escape")
         assert chat.screen
     async with chatting(scripted_runtime(ANSWER)) as chat:
-        await chat.press("f4")
-        await chat.until(lambda: isinstance(chat.app.screen, MachineScreen))
-        await chat.pilot.pause()
+        await chat.open("f4", MachineScreen)
         assert "no costs" in chat.seen()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dspark_local.errors import StorageError
+from dspark_local.tui.screens.card import Card
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
@@ -25,25 +25,20 @@ if TYPE_CHECKING:
 SEARCH = "search titles and messages"
 
 
-class ConversationsScreen(ModalScreen["Conversation | None"]):
+class ConversationsScreen(Card["Conversation | None"]):
     """A list below a line to search in, or to write another title; answers with the one to open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", priority=True),
         Binding("f2", "rename", "Rename"),
         Binding("f8", "delete", "Delete"),
-        Binding("escape", "leave", "Back", priority=True),
-        Binding("ctrl+o,ctrl+c", "leave", show=False, priority=True),
+        Binding("ctrl+o", "leave", show=False, priority=True),
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     ConversationsScreen {
-        align: center middle;
-        #card {
-            width: 76; max-width: 100%; height: 80%; padding: 0 1;
-            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
-        }
+        #card { height: 80%; }
         Input { background: $boost; }
         OptionList { height: 1fr; border: none; background: transparent; padding: 0; }
         #none { color: $text-muted; padding: 1; display: none; }

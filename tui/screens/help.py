@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from dspark_local.tui.screens.card import Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,17 +22,13 @@ ABOUT = (
 )
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Card[None]):
     """A card over the chat; any of its keys closes it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,f1,q,ctrl+c,enter", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [("f1,q,enter", "leave", "Close")]
     DEFAULT_CSS = """
     HelpScreen {
-        align: center middle;
-        #card {
-            width: 64; max-width: 90%; height: auto; max-height: 90%; padding: 0 2;
-            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
-        }
+        #card { width: 64; max-width: 90%; padding: 0 2; }
         #about { color: $text-muted; margin-top: 1; }
     }
     """

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from dspark_local.scheduling.scheduler import Auto
+from dspark_local.tui.screens.card import Card
 from dspark_local.tui.widgets.bars import bar
 from dspark_local.tui.wording import costs
 
@@ -26,20 +26,14 @@ UNKNOWN = (
 _SIDES = 30  # columns beside a bar
 
 
-class MachineScreen(ModalScreen[None]):
+class MachineScreen(Card[None]):
     """The cost curves of decoding and drafting, and one sentence on what they mean."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", priority=True),
-        Binding("f4,ctrl+c", "leave", show=False, priority=True),
+        Binding("f4", "leave", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     MachineScreen {
-        align: center middle;
-        #card {
-            width: 76; max-width: 100%; height: auto; max-height: 90%; padding: 0 1;
-            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
-        }
         .title { color: $text-muted; text-style: bold; }
         .curve { margin-bottom: 1; }
         #meaning { color: $primary; margin-bottom: 1; }
@@ -66,10 +60,6 @@ class MachineScreen(ModalScreen[None]):
             else:
                 yield Static(UNKNOWN, id="meaning")
         yield Footer(show_command_palette=False)
-
-    def action_leave(self) -> None:
-        """Back to the chat."""
-        self.dismiss()
 
 
 class _Plot(Static):

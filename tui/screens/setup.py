@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from dspark_local.errors import UsageError
+from dspark_local.tui.screens.card import Card
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
@@ -27,21 +27,16 @@ _NUMBERS: dict[str, type[int | float]] = {
 }
 
 
-class SetupScreen(ModalScreen["tuple[str | None, SamplingParams] | None"]):
+class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
     """A form; answers with what it says, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "take", "Take over", priority=True),
-        Binding("escape", "leave", "Back", priority=True),
-        Binding("f9,ctrl+c", "leave", show=False, priority=True),
+        Binding("f9", "leave", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     SetupScreen {
-        align: center middle;
-        #card {
-            width: 64; max-width: 100%; height: auto; max-height: 90%; padding: 0 1;
-            background: $surface; border: round $primary; border-title-color: $primary; border-title-style: bold;
-        }
+        #card { width: 64; }
         TextArea { height: 5; border: none; padding: 0 1; margin-bottom: 1; background: $boost; }
         Horizontal { height: 1; }
         Label { width: 14; color: $text-muted; }
@@ -82,10 +77,6 @@ class SetupScreen(ModalScreen["tuple[str | None, SamplingParams] | None"]):
             self.query_one("#error", Static).update(failure(error))
             return
         self.dismiss((self.query_one(TextArea).text.strip() or None, sampling))
-
-    def action_leave(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)
 
     def _number(self, name: str) -> float | None:
         written = self.query_one(f"#{name}", Input).value.strip()
