@@ -31,7 +31,9 @@ async def test_what_the_drafter_foresaw_stands_beside_what_came() -> None:
         assert bars.shares[:2] == (0.5, 1.0)
         assert sum(line.count(MARK) for line in chat.seen().splitlines()) == 2 + 1  # one explains the others
         panel.clear()
+        await chat.pilot.pause()
         assert bars.foreseen == ()
+        assert MARK not in chat.seen()
 
 
 async def test_the_parts_of_the_time_leave_the_prompt_out() -> None:

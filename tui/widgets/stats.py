@@ -62,7 +62,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         if self._info.block_size:
             yield Label("ACCEPTED BY POSITION", classes="title")
         yield Bars()
-        yield Label(f"{MARK} foreseen by the drafter", classes="note", id="foreseen")
+        yield Label(classes="note", id="foreseen")
         yield Label("TOKENS PER SECOND", classes="title")
         yield Label(EMPTY, id="speed")
         yield Sparkline([], summary_function=_mean)
@@ -99,6 +99,8 @@ class StatsPanel(VerticalScroll, can_focus=False):
             self.query_one("#accepted-length", Digits).update(f"{known.accepted_length:.2f}" if known else EMPTY)
             foreseen = [total / n for _, (total, n) in sorted(self._survival.items())]
             self.query_one(Bars).show(known.accepted_per_position if known else (), self._info.block_size, foreseen)
+            explained = f"{MARK} foreseen by the drafter" if foreseen else ""  # not every drafter foresees
+            self.query_one("#foreseen", Label).update(explained, layout=False)
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
