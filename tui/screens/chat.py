@@ -384,7 +384,7 @@ class ChatScreen(Screen[None]):
 
     @property
     def _sampling(self) -> SamplingParams:
-        return self.talk.settings.sampling
+        return self.talk.settings.sampling or self._runtime.preset
 
     def _chosen(self, answer: tuple[str | None, SamplingParams] | None) -> None:
         if answer:
