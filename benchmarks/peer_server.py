@@ -165,7 +165,7 @@ def sampling(question: Question) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """Ours without what dspark_local set for itself."""
-    return {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    return {key: value for key, value in os.environ.items() if key not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
 
 
 def _free_port() -> int:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
 MAX_SLOTS = 64
+SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how long OpenMP's threads wait for one another (backend.library)
 CRASHING_BUILD = (
     "this build of llama.cpp crashes on this CPU with its fastest 4-bit kernels (AMX and an old compiler), so they are "
     "off and decoding is slower; `make setup` in a checkout of dspark-local builds one that works"
@@ -246,7 +247,7 @@ def _knowledge(paths: list[Path | None], shape: Shape, gamma: int, *, options: t
     """What earlier runs learned of these files on this machine, under everything that the seconds depend on."""
     pair = identity.files([path for path in paths if path])
     fixed_width = None if shape.unified else shape.width
-    facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, os.environ.get("GOMP_SPINCOUNT"))
+    facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, *map(os.environ.get, SPINNING))
     return Knowledge.recall(
         Path(platformdirs.user_cache_dir("dspark-local")),
         costs_of=identity.digest(*facts, identity.machine()),

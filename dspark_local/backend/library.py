@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 # neighbour doubles the time of a token. 1000 costs nothing on an idle machine and helps on some busy ones
 # (benchmarks/RESULTS.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# libgomp has a team for every thread that decodes, and when all teams together have more threads than the machine has
+# cores it spins so little that each barrier sleeps: a token took 1.45 times as long once a second runtime had decoded.
+# With this it spins as above. Only there: another OpenMP would spin for ever.
+if sys.platform == "linux":
+    os.environ.setdefault("OMP_WAIT_POLICY", "active")
 
 try:
     import llama_cpp

@@ -18,7 +18,7 @@ def describe() -> list[str]:
     """Lines on processor, build and commit."""
     return [
         f"machine: {_cpu()}, {_cores()}, {psutil.virtual_memory().total >> 30} GiB; load {_load()} before the start",
-        f"build: llama-cpp-python {VERSION}; {_features()}; GOMP_SPINCOUNT={os.environ.get('GOMP_SPINCOUNT', 'unset')}",
+        f"build: llama-cpp-python {VERSION}; {_features()}; {_spinning()}",
         f"Python {platform.python_version()} on {platform.system()}; commit {commit()}",
     ]
 
@@ -31,6 +31,10 @@ def commit() -> str:
     command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
     return done.stdout.strip() or "unknown"
+
+
+def _spinning() -> str:
+    return ", ".join(f"{name}={os.environ.get(name, 'unset')}" for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))
 
 
 def _cpu() -> str:

@@ -90,7 +90,8 @@ def _spinning(openmp: bool, environment: Mapping[str, str]) -> Finding:  # noqa:
     if not openmp:
         return Finding(Level.OK, "threads", f"{default_threads()}, ggml's own pool")
     spins = environment.get("GOMP_SPINCOUNT", "default")
-    found = f"{default_threads()}, OpenMP, GOMP_SPINCOUNT={spins}"
+    policy = environment.get("OMP_WAIT_POLICY", "default")
+    found = f"{default_threads()}, OpenMP, GOMP_SPINCOUNT={spins}, OMP_WAIT_POLICY={policy}"
     if spins.isdecimal() and int(spins) <= MOST_SPINS:
         return Finding(Level.OK, "threads", found)
     return Finding(Level.WARN, "threads", found, "other programs slow decoding down a lot; unset GOMP_SPINCOUNT")
