@@ -20,7 +20,7 @@ from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.types import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dspark_local.scheduling.cost import CostTable
     from dspark_local.scheduling.curve import Seconds
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MEMORY = 0.98  # of the running rate at each round: some 50 rounds
 _START = 3.0  # rounds of plain decoding that the rate starts from
 _SOON, _LATE = 8, 64  # rounds parked before a probe: the first, and at most
+_SEASON, _THIN = 200, 4  # rounds that all teach costs and calibration; later every so many do
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
 _LEAST = 1e-6  # survival below which nothing is divided
 _STAKE, _SLACK = 1.8, 0.003  # tokens that a text may fall behind plain decoding: at once, and for each that it makes
@@ -82,6 +83,9 @@ class Auto:
     _plain: float = _START  # tokens that plain decoding would have made in the same time
     _waited: int = 0
     _patience: int = _SOON
+    _resters: int = 0
+    _resting: int = 0  # parked rounds to come before anything is reckoned again
+    _rounds: int = 0
     _requests: Sequence[Request] = ()
     _plan: Plan = field(default_factory=Plan)
     _survival: list[list[float]] = field(default_factory=list)
@@ -94,6 +98,9 @@ class Auto:
 
     def plan(self, requests: Sequence[Request]) -> Plan:
         """Who drafts in this round, and how much."""
+        if self._resting and self._as_before(requests):
+            return self._rest(requests)
+        self._resting = 0
         self._requests = requests
         self._survival = []
         self._foresee(requests)
@@ -125,16 +132,35 @@ class Auto:
         if len(requests) != len(rounds) or not rounds:
             return  # a round that was not planned here
         self._requests = ()
-        self._learn_costs(requests, rounds)
+        self._rounds += 1
+        teaches = self._rounds < _SEASON or self._rounds % _THIN == 0
+        self._learn_costs(requests, rounds, teaches=teaches)
         drafting = [(q, r) for q, r in zip(requests, rounds, strict=True) if q.slot in plan.slots]
         for n, ((request, record), survival) in enumerate(zip(drafting, self._survival, strict=False)):
             self._learn(request, record, survival[: record.drafted], teach=n < _LEARNERS)
-        self._calibrate([(q, r) for q, r in drafting if r.confidences and r.admitted])
+        if teaches:
+            self._calibrate([(q, r) for q, r in drafting if r.confidences and r.admitted])
         for r in requests:
             if r.slot not in plan.slots:
                 self._slots[r.slot].history.wait()
 
     # Planning
+
+    def _as_before(self, requests: Sequence[Request]) -> bool:
+        return len(requests) == self._resters and all(r.rounds for r in requests)
+
+    def _rest(self, requests: Sequence[Request]) -> Plan:
+        """Park once more. Reckoning took 0.6 ms a round: a decode leaves nothing of ours in the processor's caches."""
+        self._resting -= 1
+        self._waited += 1
+        self._requests = ()
+        self._tokens = _MEMORY * self._tokens + 1
+        self._plain = _MEMORY * self._plain + 1
+        for r in requests:
+            slot = self._slots[r.slot]
+            slot.tokens += 1
+            slot.history.wait()
+        return self._plan
 
     def _foresee(self, requests: Sequence[Request]) -> None:
         """Believe something of every slot's next block."""
@@ -157,6 +183,7 @@ class Auto:
             self._waited += 1
             probed = self._probe(requests, best)
             if probed is None:
+                self._resters, self._resting = len(requests), self._rounds_of_rest(requests)
                 return Plan(0, (), Why.PARK, best.rate, best.plain)
             self._waited = 0
             return Plan(min(best.gamma, probed.limit), (probed.slot,), Why.PROBE, best.rate, best.plain)
@@ -165,13 +192,23 @@ class Auto:
         slots = tuple(r.slot for r in requests if r.slot in best.slots or r.slot in again)
         return Plan(best.gamma, slots, Why.DRAFT, best.rate, best.plain)
 
-    def _best(self, requests: Sequence[Request]) -> _Best:
-        """The best γ and who would be verified at it, of every γ and every batch width."""
+    def _rounds_of_rest(self, requests: Sequence[Request]) -> int:
+        """None if drafting would pay again as soon as what is known has aged; else as many as are left to a probe."""
+        assert self.forecast is not None
+        (usual,) = self.forecast.survival([History(first=False).features(self.forecast.rate)])
+        if self._best(requests, dict.fromkeys((r.slot for r in requests), usual)).gain > 0:
+            return 0
+        left = self._patience - self._waited
+        return left if left > 0 else _LATE
+
+    def _best(self, requests: Sequence[Request], beliefs: Mapping[int, Sequence[float]] | None = None) -> _Best:
+        """The best γ and who would be verified at it, of every γ and every batch width; by other beliefs if given."""
+        believed = beliefs or {r.slot: self._slots[r.slot].belief for r in requests}
         n, most = len(requests), min(self.gamma, max(r.limit for r in requests))
         pool = [
             (share, k, r.slot)
             for r in requests
-            for k, share in enumerate(self._slots[r.slot].belief[: min(most, r.limit)])
+            for k, share in enumerate(believed[r.slot][: min(most, r.limit)])
         ]
         pool.sort(key=lambda draft: draft[0], reverse=True)  # stable: of equals the earlier position first
         price = self._price()
@@ -254,13 +291,14 @@ class Auto:
             for r, known, n in zip(drafting, confidences, drafted, strict=True)
         ]
 
-    def _learn_costs(self, requests: Sequence[Request], rounds: Sequence[Round]) -> None:
+    def _learn_costs(self, requests: Sequence[Request], rounds: Sequence[Round], *, teaches: bool) -> None:
         times, n = rounds[0].times, len(rounds)
         rows = self.fixed_rows or sum(r.width for r in rounds)
         drafted = sum(r.drafted for r in rounds)
         pending = sum(q.pending for q, r in zip(requests, rounds, strict=True) if r.drafted)
         depth = sum(q.depth for q in requests)
-        self.cost.learn(times, rows=rows, drafted=drafted, pending=pending, depth=depth)
+        if teaches:
+            self.cost.learn(times, rows=rows, drafted=drafted, pending=pending, depth=depth)
         # by the table, not by the clock: one slow round says nothing of what rounds are worth
         usual = min(pending, n * (self.gamma + 1))
         seconds = self.cost.seconds(rows=rows, drafted=drafted, pending=usual, depth=depth)

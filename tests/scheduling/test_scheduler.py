@@ -187,6 +187,25 @@ def test_hopeless_costs_are_never_probed() -> None:
         auto.observe(round_of(requests, plan, []))
 
 
+def test_a_parked_policy_rests_until_a_probe_is_due_or_a_text_begins() -> None:
+    """Between, it reckons nothing; then it looks again, at most once in sixty-five rounds."""
+    auto = Auto(CostTable.guess(), 7)
+    reckoned = []
+    for at in range(400):
+        requests = [Request(0, 99, rounds=at)]
+        plan = auto.plan(requests)
+        reckoned.append(bool(auto._requests))
+        if plan.gamma:
+            auto.admit([[0.01] * plan.gamma], [plan.gamma])
+            auto.observe(round_of(requests, plan, [plan.gamma]))
+        else:
+            auto.observe(round_of(requests, plan, []))
+    late = reckoned[200:]
+    assert 2 <= sum(late) <= 12
+    auto.plan([Request(0, 99, rounds=0)])
+    assert auto._requests
+
+
 def test_in_fixed_width_mode_what_was_drafted_is_verified() -> None:
     """All decodes cost the same there, so even a doubtful draft is worth its row."""
     auto = Auto(CostTable.guess(), 3, fixed_rows=4)
