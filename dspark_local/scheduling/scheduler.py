@@ -30,6 +30,8 @@ _MEMORY = 0.98  # of the running rate at each round: some 50 rounds
 _START = 3.0  # rounds of plain decoding that the rate starts from
 _SOON, _LATE = 8, 64  # rounds parked before a probe: the first, and at most
 _SEASON, _THIN = 200, 4  # rounds that all teach costs and calibration; later every so many do
+_PAYS = 1.01  # a running rate, against plain decoding, from which on every new text is probed
+_SELDOM = 8  # new texts to a probe, at most, while probes find nothing
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
 _LEAST = 1e-6  # survival below which nothing is divided
 _STAKE, _SLACK = 1.8, 0.003  # tokens that a text may fall behind plain decoding: at once, and for each that it makes
@@ -83,6 +85,8 @@ class Auto:
     _plain: float = _START  # tokens that plain decoding would have made in the same time
     _waited: int = 0
     _patience: int = _SOON
+    _every: int = 1  # how many new texts share a probe
+    _texts: int = 0
     _resters: int = 0
     _resting: int = 0  # parked rounds to come before anything is reckoned again
     _rounds: int = 0
@@ -179,6 +183,8 @@ class Auto:
         if self._plan.why is Why.PROBE:
             found = any(slot in best.slots for slot in self._plan.slots) and best.gain > 0
             self._patience = _SOON if found else min(_LATE, 2 * self._patience)
+            paid = self._tokens > _PAYS * self._plain
+            self._every = 1 if found or paid else min(_SELDOM, 2 * self._every)
         if best.gain <= 0:
             self._waited += 1
             probed = self._probe(requests, best)
@@ -242,9 +248,13 @@ class Auto:
     def _probe(self, requests: Sequence[Request], best: _Best) -> Request | None:
         """Who should look whether drafting pays again, if it is time: a new text, or who was silent longest."""
         new = [r for r in requests if r.limit and r.rounds == 0]
+        self._texts += len(new)
+        if self._texts < self._every:
+            new = []
         if not new and self._waited <= self._patience:
             return None
         able = new or [r for r in requests if r.limit]
+        self._texts = 0
         probing = max(able, key=lambda r: self._slots[r.slot].history.silent)
         return probing if best.gamma and self._hope(requests, probing) else None
 
