@@ -5,8 +5,9 @@ BIN := .venv/bin
 
 .PHONY: chat test test-slow check bench setup clean
 
+# a fixed length: by itself the policy would park, since so small a target decodes faster without drafts
 chat: setup
-	@$(BIN)/dspark-local chat demo
+	@$(BIN)/dspark-local chat demo --policy fixed:3
 
 test: setup check
 	$(BIN)/pytest
