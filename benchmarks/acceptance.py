@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scaled import PROMPTS, progress
+from measure import progress
+from scaled import PROMPTS
 
 import dspark_local
 from dspark_local.backend.base import Block, Features, Shape, Span

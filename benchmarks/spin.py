@@ -39,7 +39,7 @@ def main() -> None:
     if options.child:
         _child(options.child, options.tokens)
         return
-    import machine  # noqa: PLC0415 - loads llama.cpp, which a child must not do before it has its variable
+    from dspark_local.bench import machine  # noqa: PLC0415 - loads llama.cpp, which a child must not do before it has its variable
 
     pair = chosen(options, SIZES[options.shape])
     rates: dict[tuple[str | None, bool], list[float]] = {}
@@ -71,13 +71,14 @@ def _measure(case: str | None, target: Path, tokens: int) -> float:
 
 def _child(target: Path, tokens: int) -> None:
     import llama_cpp  # noqa: F401, PLC0415 - first: loads libgomp before our default is set, so that "unset" means unset
-    from measure import answer  # noqa: PLC0415 - after it
 
-    from dspark_local import SamplingParams, load  # noqa: PLC0415 - after it
+    from dspark_local import load  # noqa: PLC0415 - after it
+    from dspark_local.bench.answers import answer  # noqa: PLC0415 - as above
+    from dspark_local.bench.prompts import Prompt  # noqa: PLC0415 - as above
 
     with load(target, drafter="none") as runtime:
-        answer(runtime, PROMPT, SamplingParams(), gamma=0, max_tokens=4)
-        print(answer(runtime, PROMPT, SamplingParams(), gamma=0, max_tokens=tokens).rate)
+        answer(runtime, Prompt(prompt=PROMPT), seed=1, max_tokens=4)
+        print(answer(runtime, Prompt(prompt=PROMPT), seed=1, max_tokens=tokens).rate)
 
 
 @contextlib.contextmanager
