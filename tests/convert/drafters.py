@@ -13,7 +13,8 @@ import numpy as np
 from dspark_local.convert import convert_draft, convert_target
 from tests.convert import checkpoints
 from tests.convert.checkpoints import MASK, random
-from tests.convert.families import CONFIGS, FULL, VOCAB, Array, Model
+from tests.convert.configs import CONFIGS, FULL, VOCAB
+from tests.convert.families import Array, Model
 
 if TYPE_CHECKING:
     from pathlib import Path

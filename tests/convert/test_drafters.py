@@ -13,8 +13,9 @@ from dspark_local.convert import convert_draft
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints
+from tests.convert.configs import CONFIGS
 from tests.convert.drafters import DRAFT_VOCAB, DRAFTS, Draft, pair
-from tests.convert.families import CONFIGS, Model
+from tests.convert.families import Model
 from tests.convert.test_families import TOKENS
 from tests.real.pairs import opened
 

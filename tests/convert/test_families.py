@@ -15,7 +15,8 @@ from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.inspection import inspect_files
 from tests.convert import checkpoints
-from tests.convert.families import CONFIGS, VOCAB, Model
+from tests.convert.configs import CONFIGS, VOCAB
+from tests.convert.families import Model
 
 if TYPE_CHECKING:
     from pathlib import Path

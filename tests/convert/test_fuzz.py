@@ -15,8 +15,9 @@ from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.inspection import inspect_files
 from dspark_local.formats.model import check_model
 from tests.convert import checkpoints, test_sentencepiece
+from tests.convert.configs import CONFIGS
 from tests.convert.drafters import DRAFTS, Draft
-from tests.convert.families import CONFIGS, Model
+from tests.convert.families import Model
 from tests.convert.test_packed import METHODS, packed_model, written
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ import pytest
 from dspark_local.convert import convert_draft, convert_target
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints, test_sentencepiece
+from tests.convert.configs import CONFIGS
 from tests.convert.drafters import DRAFTS, Draft
-from tests.convert.families import CONFIGS, Model
+from tests.convert.families import Model
 
 SOURCES = Path(os.environ.get("DSPARK_LLAMA_CPP", "/nowhere"))
 PYTHON = os.environ.get("DSPARK_CONVERTER_PYTHON", "")

@@ -15,7 +15,8 @@ from dspark_local.convert import convert_target, exact_type, keeps_codes
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints, packers
-from tests.convert.families import CONFIGS, Model
+from tests.convert.configs import CONFIGS
+from tests.convert.families import Model
 from tests.convert.test_families import TOKENS, logits_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from dspark_local.convert import convert_target, exact_type, outline_target
 from dspark_local.errors import ConvertError, ModelError
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints
-from tests.convert.families import CONFIGS, Model
+from tests.convert.configs import CONFIGS
+from tests.convert.families import Model
 from tests.convert.test_families import TOKENS, logits_of
 
 if TYPE_CHECKING:

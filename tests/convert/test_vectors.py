@@ -18,7 +18,7 @@ from dspark_local.convert import convert_target
 from dspark_local.convert.tokenizers.pretokenizers import PRE_TOKENIZERS
 from dspark_local.formats.gguf import GGUF
 from tests.convert import test_sentencepiece
-from tests.convert.families import CONFIGS
+from tests.convert.configs import CONFIGS
 from tests.convert.families import Model as Family
 
 SOURCES = Path(os.environ.get("DSPARK_LLAMA_CPP", "/nowhere")) / "models"

@@ -16,7 +16,8 @@ import pytest
 
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints
-from tests.convert.families import CONFIGS, Model
+from tests.convert.configs import CONFIGS
+from tests.convert.families import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
