@@ -17,6 +17,7 @@ from textual.widgets import Footer
 from textual.widgets.markdown import MarkdownFence
 
 from dspark_local.errors import StorageError, UsageError
+from dspark_local.tui import keys
 from dspark_local.tui.attachments import attached
 from dspark_local.tui.export import as_json, as_markdown, write
 from dspark_local.tui.messages import Failed
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult
-    from textual.binding import ActiveBinding
 
     from dspark_local.chat import Message
     from dspark_local.conversations import Conversation, Conversations
@@ -294,27 +294,15 @@ class ChatScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Show the keys that are in force now."""
-        self.app.push_screen(HelpScreen(self._in_force(Prompt.BINDINGS, self.BINDINGS, self.app.BINDINGS)))
+        self.app.push_screen(HelpScreen(keys.in_force(self, Prompt.BINDINGS, self.BINDINGS, self.app.BINDINGS)))
 
     def commands(self) -> Iterator[SystemCommand]:
         """For the palette: what can be done now."""
-        done: set[str] = set()
-        for active in self._in_force(self.BINDINGS):
-            what, action = active.binding.description, active.binding.action
-            if what and action not in done:
-                done.add(action)
-                key = self.app.get_key_display(active.binding)
-                yield SystemCommand(what, f"key: {key}", partial(self.run_action, action))
+        yield from keys.commands(self, self.BINDINGS)
         if self.check_action("export", ()):
             for name, suffix in (("Markdown", ".md"), ("JSON", ".json")):
                 job = partial(self.action_export, suffix)
                 yield SystemCommand(f"Export to {name}", "into the folder that the program runs in", job)
-
-    def _in_force(self, *tables: list[BindingType]) -> list[ActiveBinding]:
-        """Of these bindings, in their order; those of every text area are as everywhere."""
-        ours = [binding.action for table in tables for binding in Binding.make_bindings(table)]
-        active = [b for b in self.active_bindings.values() if b.binding.action in ours]
-        return sorted(active, key=lambda b: ours.index(b.binding.action))
 
     def on_key(self, event: events.Key) -> None:
         """Typing goes to the prompt, wherever a click has left the focus."""
