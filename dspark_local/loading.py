@@ -15,6 +15,7 @@ import psutil
 
 from dspark_local.backend import identity
 from dspark_local.backend.base import Shape
+from dspark_local.backend.neighbours import cores
 from dspark_local.backend.probe_cache import appraise_once, probe_once
 from dspark_local.drafters import lookup
 from dspark_local.drafters import model as chain
@@ -68,7 +69,8 @@ def load(
 
     `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many
     tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text
-    depend on seed and target alone; `slots` conversations run at once; `progress` hears (stage, share from 0 to 1).
+    depend on seed and target alone; `slots` conversations run at once; `threads`, if None, are as many as there are
+    cores, less those that other programs keep busy; `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
@@ -87,6 +89,7 @@ def load(
         width=fixed_width or 1 + gamma,
         threads=threads or default_threads(),
         unified=fixed_width is None,
+        polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
     )
     choice = _fitted(files, found.small, shape, ctx_size, gpu_layers)
     shape = replace(shape, n_ctx=choice.n_ctx, kv=choice.kv)
@@ -213,8 +216,8 @@ def _fitted(
 
 def default_threads() -> int:
     """Physical cores that this process may use: decoding gains nothing from their twins."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    allowed = len(cores())
+    return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
 def _check(*, fixed_width: int | None, slots: int, threads: int | None) -> None:

@@ -26,6 +26,7 @@ class Shape:
 
     `unified` puts all slots into one KV stream, which is faster; separate streams make a slot's rounding
     independent of its neighbours (fixed-width mode). `kv` is the type of the target's keys and values, f16 or q8_0.
+    `polite` decodes use fewer threads while other programs keep cores busy.
     """
 
     n_ctx: int
@@ -34,6 +35,7 @@ class Shape:
     threads: int = 1
     unified: bool = True
     kv: str = "f16"
+    polite: bool = False
 
 
 @dataclass(frozen=True, slots=True)

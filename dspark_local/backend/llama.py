@@ -41,7 +41,7 @@ class LlamaTarget:
         self._taps = taps_for(model.arch, layers, model.n_embd) if layers else None
         if self._taps:
             self._taps.prepare(params)
-        self.context = Context(model, params)
+        self.context = Context(model, params, polite=shape.polite)
         if self._taps:
             self._taps.attach(self.context.pointer)
         self._unified = shape.unified
@@ -113,7 +113,7 @@ class LlamaDraft:
             unified=True,
         )
         params.ctx_other = target.context.pointer
-        self._context = Context(model, params)
+        self._context = Context(model, params, polite=shape.polite)
         symbols.set_embeddings_nextn(self._context.pointer, True, True)
         api.llama_set_causal_attn(self._context.pointer, spec.causal)
         self._tokens = Batch(rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, forget_errors, last_error
+from dspark_local.backend.neighbours import NEIGHBOURS
 from dspark_local.backend.spelling import Spelling
 from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
 from dspark_local.sampling.dry import find_breakers
@@ -168,11 +169,16 @@ def context_params(
 
 
 class Context:
-    """One llama.cpp context: decode, rewind, and the seconds that its decodes took."""
+    """One llama.cpp context: decode, rewind, and the seconds that its decodes took.
 
-    def __init__(self, model: Model, params: Any) -> None:  # noqa: ANN401 - llama_context_params
+    A `polite` one decodes with fewer threads while other programs keep cores busy.
+    """
+
+    def __init__(self, model: Model, params: Any, *, polite: bool = False) -> None:  # noqa: ANN401 - llama_context_params
         self.model = model
         self.busy = 0.0
+        self._threads = self._using = params.n_threads
+        self._polite = polite
         forget_errors()
         self.pointer = api.llama_init_from_model(model.pointer, params)
         if not self.pointer:
@@ -186,6 +192,8 @@ class Context:
     def decode(self, batch: Batch, held: Iterable[tuple[int, int]]) -> None:
         """Run a batch. `held` names (slot, positions) to go back to when it fails with BackendError."""
         assert 0 < batch.struct.n_tokens <= self.n_batch
+        if self._polite:
+            self._use(min(self._threads, NEIGHBOURS.free()))
         began = time.perf_counter()
         forget_errors()
         code = api.llama_decode(self.pointer, batch.struct)
@@ -196,6 +204,11 @@ class Context:
                 self.rewind(slot, n)
             why = "no room in the KV cache" if code == NO_SLOT else last_error()
             raise BackendError(f"llama.cpp failed to decode {batch.struct.n_tokens} tokens ({code}): {why}")
+
+    def _use(self, threads: int) -> None:
+        if threads != self._using:
+            api.llama_set_n_threads(self.pointer, threads, threads)
+            self._using = threads
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
