@@ -16,6 +16,8 @@ import numpy as np
 
 from dspark_local.scheduling.calibration import Calibration
 from dspark_local.scheduling.forecast import Forecast, History
+from dspark_local.scheduling.pace import Pace
+from dspark_local.scheduling.parking import LATE, Parking
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.types import Why
 
@@ -26,12 +28,8 @@ if TYPE_CHECKING:
     from dspark_local.scheduling.curve import Seconds
     from dspark_local.types import Round
 
-_MEMORY = 0.98  # of the running rate at each round: some 50 rounds
-_START = 3.0  # rounds of plain decoding that the rate starts from
-_SOON, _LATE = 8, 64  # rounds parked before a probe: the first, and at most
 _SEASON, _THIN = 200, 4  # rounds that all teach costs and calibration; later every so many do
 _PAYS = 1.01  # a running rate, against plain decoding, from which on every new text is probed
-_SELDOM = 8  # new texts to a probe, at most, while probes find nothing
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
 _LEAST = 1e-6  # survival below which nothing is divided
 _STAKE, _SLACK = 1.8, 0.003  # tokens that a text may fall behind plain decoding: at once, and for each that it makes
@@ -81,14 +79,8 @@ class Auto:
     forecast: Forecast | None = None
     fixed_rows: int | None = None
     _slots: dict[int, _Slot] = field(default_factory=dict)
-    _tokens: float = _START
-    _plain: float = _START  # tokens that plain decoding would have made in the same time
-    _waited: int = 0
-    _patience: int = _SOON
-    _every: int = 1  # how many new texts share a probe
-    _texts: int = 0
-    _resters: int = 0
-    _resting: int = 0  # parked rounds to come before anything is reckoned again
+    _pace: Pace = field(default_factory=Pace)
+    _parking: Parking = field(default_factory=Parking)
     _rounds: int = 0
     _requests: Sequence[Request] = ()
     _plan: Plan = field(default_factory=Plan)
@@ -102,9 +94,8 @@ class Auto:
 
     def plan(self, requests: Sequence[Request]) -> Plan:
         """Who drafts in this round, and how much."""
-        if self._resting and self._as_before(requests):
+        if self._parking.rests(requests):
             return self._rest(requests)
-        self._resting = 0
         self._requests = requests
         self._survival = []
         self._foresee(requests)
@@ -150,16 +141,10 @@ class Auto:
 
     # Planning
 
-    def _as_before(self, requests: Sequence[Request]) -> bool:
-        return len(requests) == self._resters and all(r.rounds for r in requests)
-
     def _rest(self, requests: Sequence[Request]) -> Plan:
         """Park once more. Reckoning took 0.6 ms a round: a decode leaves nothing of ours in the processor's caches."""
-        self._resting -= 1
-        self._waited += 1
         self._requests = ()
-        self._tokens = _MEMORY * self._tokens + 1
-        self._plain = _MEMORY * self._plain + 1
+        self._pace.add(1, 1)
         for r in requests:
             slot = self._slots[r.slot]
             slot.tokens += 1
@@ -182,30 +167,26 @@ class Auto:
         best = self._best(requests)
         if self._plan.why is Why.PROBE:
             found = any(slot in best.slots for slot in self._plan.slots) and best.gain > 0
-            self._patience = _SOON if found else min(_LATE, 2 * self._patience)
-            paid = self._tokens > _PAYS * self._plain
-            self._every = 1 if found or paid else min(_SELDOM, 2 * self._every)
+            self._parking.judge(found=found, paid=self._pace.gain > _PAYS)
         if best.gain <= 0:
-            self._waited += 1
             probed = self._probe(requests, best)
             if probed is None:
-                self._resters, self._resting = len(requests), self._rounds_of_rest(requests)
+                self._parking.rest(requests, self._rounds_of_rest(requests))
                 return Plan(0, (), Why.PARK, best.rate, best.plain)
-            self._waited = 0
+            self._parking.drafts()
             return Plan(min(best.gamma, probed.limit), (probed.slot,), Why.PROBE, best.rate, best.plain)
-        self._waited = 0
-        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].history.silent > _LATE)}
+        self._parking.drafts()
+        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].history.silent > LATE)}
         slots = tuple(r.slot for r in requests if r.slot in best.slots or r.slot in again)
         return Plan(best.gamma, slots, Why.DRAFT, best.rate, best.plain)
 
     def _rounds_of_rest(self, requests: Sequence[Request]) -> int:
-        """None if drafting would pay again as soon as what is known has aged; else as many as are left to a probe."""
+        """0 if drafting would pay again as soon as what is known has aged; else as many as are left to a probe."""
         assert self.forecast is not None
         (usual,) = self.forecast.survival([History(first=False).features(self.forecast.rate)])
         if self._best(requests, dict.fromkeys((r.slot for r in requests), usual)).gain > 0:
             return 0
-        left = self._patience - self._waited
-        return left if left > 0 else _LATE
+        return self._parking.left
 
     def _best(self, requests: Sequence[Request], beliefs: Mapping[int, Sequence[float]] | None = None) -> _Best:
         """The best γ and who would be verified at it, of every γ and every batch width; by other beliefs if given."""
@@ -224,7 +205,7 @@ class Auto:
         drafting = sum(r.limit > 0 for r in requests)
         catch_up = price * self._catch_up(requests)
         plain = price * float(self._decode(n, n)[0]) + host[n - 1]
-        faith = _FAITH * max(0.0, self._tokens / self._plain - _GAIN)
+        faith = _FAITH * max(0.0, self._pace.gain - _GAIN)
         purse = plain / n * sum(self._slots[r.slot].purse + faith for r in requests)
         choices: list[tuple[float, int, int, float]] = []  # gain, γ, drafts verified, what it costs beyond plain
         for gamma in range(1, most + 1):
@@ -247,16 +228,11 @@ class Auto:
 
     def _probe(self, requests: Sequence[Request], best: _Best) -> Request | None:
         """Who should look whether drafting pays again, if it is time: a new text, or who was silent longest."""
-        new = [r for r in requests if r.limit and r.rounds == 0]
-        self._texts += len(new)
-        if self._texts < self._every:
-            new = []
-        if not new and self._waited <= self._patience:
+        able = self._parking.candidates(requests)
+        if not able or not best.gamma:
             return None
-        able = new or [r for r in requests if r.limit]
-        self._texts = 0
         probing = max(able, key=lambda r: self._slots[r.slot].history.silent)
-        return probing if best.gamma and self._hope(requests, probing) else None
+        return probing if self._hope(requests, probing) else None
 
     def _hope(self, requests: Sequence[Request], probing: Request) -> bool:
         """Whether a text that drafts well would pay in that slot, the others decoding plainly."""
@@ -272,7 +248,7 @@ class Auto:
         """λ: tokens that a second is worth. The running rate, in plain decodes so that it keeps pace with the table."""
         n = len(self._requests)
         plain = float(self._decode(n, n)[0] + self.cost.host.seconds[n - 1])
-        return max(1.0, self._tokens / self._plain) * n / plain
+        return max(1.0, self._pace.gain) * n / plain
 
     def _decode(self, least: int, most: int, *, hopeful: bool = False) -> Seconds:
         """Seconds of a target decode of least … most rows."""
@@ -313,8 +289,7 @@ class Auto:
         usual = min(pending, n * (self.gamma + 1))
         seconds = self.cost.seconds(rows=rows, drafted=drafted, pending=usual, depth=depth)
         plain = self.cost.seconds(rows=self.fixed_rows or n, depth=depth)
-        self._tokens = _MEMORY * self._tokens + sum(len(r.tokens) for r in rounds) / n
-        self._plain = _MEMORY * self._plain + seconds / plain
+        self._pace.add(sum(len(r.tokens) for r in rounds) / n, seconds / plain)
         for q, r in zip(requests, rounds, strict=True):
             slot = self._slots[q.slot]
             slot.tokens += len(r.tokens)

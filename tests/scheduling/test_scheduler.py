@@ -46,7 +46,7 @@ def pools(draw: st.DrawFn) -> tuple[Auto, list[Request]]:
         for slot in range(slots)
     ]
     auto = Auto(draw(tables(slots, gamma)), gamma)
-    auto._tokens = auto._plain * draw(st.floats(0.5, 3.0))
+    auto._pace.tokens = auto._pace.plain * draw(st.floats(0.5, 3.0))
     for r in requests:
         shares = sorted((draw(SHARE) for _ in range(gamma)), reverse=True)
         auto._slots[r.slot] = _Slot(belief=shares, ahead=math.inf)
@@ -70,7 +70,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
     rows = sum(r.limit > 0 for r in requests)
     pending = sum(min(r.pending, auto.gamma + 1) for r in requests)
     plain = cost.at(0)(n) + cost.host(n)
-    price = max(1.0, auto._tokens / auto._plain) * n / plain
+    price = max(1.0, auto._pace.gain) * n / plain
 
     def worth(gamma: int, admitted: Sequence[int]) -> float:
         tokens = sum(sum(auto._slots[r.slot].belief[:k]) for r, k in zip(requests, admitted, strict=True))
