@@ -5,18 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dspark_local.convert import dense, drafter, repair
+from dspark_local.convert import dense, drafter, repair, trim
 from dspark_local.convert.checkpoint import Checkpoint
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from dspark_local.convert.family import Tell
     from dspark_local.convert.target import Target
     from dspark_local.convert.writer import Progress
 
-__all__ = ["convert_draft", "convert_target", "exact_type", "keeps_codes", "outline_target", "repair_draft"]
+__all__ = [
+    "convert_draft",
+    "convert_target",
+    "exact_type",
+    "keeps_codes",
+    "outline_target",
+    "repair_draft",
+    "trim_draft",
+]
 
 
 def convert_target(
@@ -65,6 +76,19 @@ def repair_draft(draft: Path, target: Path, out: Path, *, progress: Progress | N
     `target` is a folder or a GGUF of any type. Raises ModelError, and then changes nothing.
     """
     return repair.repair(Path(draft), _target(target), Path(out), progress)
+
+
+def trim_draft(
+    draft: Path,
+    target: Path,
+    out: Path,
+    *,
+    tokens: int,
+    counts: npt.NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the drafter's file `draft` with only `tokens` tokens to draft, the likeliest, as `trim.trim` does."""
+    return trim.trim(Path(draft), Path(target), Path(out), tokens=tokens, counts=counts, progress=progress)
 
 
 def _target(path: Path) -> Target:

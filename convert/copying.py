@@ -12,10 +12,12 @@ from dspark_local.convert.writer import Planned
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
     from gguf import GGUFWriter
 
     from dspark_local.formats.gguf import GGUF
 
+_PLAIN = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}  # how the writer wants what is no bytes to it
 _WRITERS_OWN = ("general.architecture", "general.alignment")  # which GGUFWriter writes by itself
 
 
@@ -37,7 +39,18 @@ def copy_tensor(source: GGUF, name: str) -> Planned:
     info = source.tensors[name]
     shape = info.shape[::-1] or (1,)
     kind = GGMLQuantizationType(info.type.number)
-    plain = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}.get(info.type.name, "u1")
+    plain = _PLAIN.get(info.type.name, "u1")
     data = np.memmap(source.path, plain, "r", info.offset, (info.nbytes // np.dtype(plain).itemsize,))
     table = data.reshape(*shape[:-1], -1)
     return Planned(name, shape, kind, lambda rows: table[rows])
+
+
+def copy_rows(source: GGUF, name: str, indices: npt.NDArray[np.int64], *, renamed: str = "") -> Planned:
+    """Some rows of a matrix of `source` as they are."""
+    info = source.tensors[name]
+    stored = source.mapped(name).encoded
+    plain = _PLAIN.get(info.type.name, "u1")
+    shape = (len(indices), info.shape[0])
+    return Planned(
+        renamed or name, shape, GGMLQuantizationType(info.type.number), lambda rows: stored[indices[rows]].view(plain)
+    )

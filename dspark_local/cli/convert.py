@@ -93,6 +93,28 @@ def repair(draft: Path, of: Path, out: Path | None) -> int:
     return 0
 
 
+@command.command("trim")
+@click.argument("draft", type=PATH)
+@click.option("--target", "of", type=PATH, required=True, help="Its target, a GGUF file.")
+@click.option("--tokens", default=32768, show_default=True, help="How many tokens it may still draft.")
+@click.option("--text", type=PATH, multiple=True, help="A text file like what is to be drafted; may be repeated.")
+@click.option("--out", type=PATH, help="The file to write; by default DRAFT-vTOKENS.gguf beside it.")
+def trim(draft: Path, of: Path, tokens: int, text: tuple[Path, ...], out: Path | None) -> int:
+    """Leave a drafter's GGUF only the likeliest tokens to draft, which makes drafting cheaper.
+
+    Those that are frequent in --text, or without it those that the tokenizer merged first. Tokens that are left out are
+    still written, by the target. docs/convert.md says what it gains and costs.
+    """
+    from dspark_local.cli.counts import count_tokens  # noqa: PLC0415 - it loads llama.cpp
+    from dspark_local.convert import trim_draft  # noqa: PLC0415 - it loads gguf
+
+    path = out or draft.with_name(f"{draft.stem}-v{tokens}.gguf")
+    counts = count_tokens(of, text) if text else None
+    return _written(
+        path, lambda report: trim_draft(draft, of, path, tokens=tokens, counts=counts, progress=report)
+    )
+
+
 def _tell(name: str, kind: str, error: float) -> None:
     """One line of the report on weights that keep their codes."""
     how = "exact" if error == 0 else f"within {error:.2g} of a step, by the rounding of its scale to F16"
