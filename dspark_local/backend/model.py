@@ -31,6 +31,7 @@ class Model:
 
     `progress` is called with the share loaded, 0 to 1. `extra_buffers` False gives up repacked weights, which some
     builds need (see probe.py). `simulated` reads metadata only: contexts over it tell their size, and must not decode.
+    `vocab_only` reads the tokenizer alone, and no context is to be had.
 
     Raises ModelNotFoundError or ModelFormatError.
     """
@@ -42,6 +43,7 @@ class Model:
         gpu_layers: int = -1,
         extra_buffers: bool = True,
         simulated: bool = False,
+        vocab_only: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         if not path.is_file():
@@ -51,6 +53,7 @@ class Model:
         params.use_extra_bufts = extra_buffers
         if simulated:
             params.no_alloc, params.load_mode = True, _LOAD_NOTHING
+        params.vocab_only = vocab_only
         report = api.llama_progress_callback(lambda share, _: progress(share) is None if progress else True)
         params.progress_callback = report
         forget_errors()

@@ -102,14 +102,14 @@ def repair(draft: Path, of: Path, out: Path | None) -> int:
 def trim(draft: Path, of: Path, tokens: int, text: tuple[Path, ...], out: Path | None) -> int:
     """Leave a drafter's GGUF only the likeliest tokens to draft, which makes drafting cheaper.
 
-    Those that are frequent in --text, or without it those that the tokenizer merged first. Tokens that are left out are
-    still written, by the target. docs/convert.md says what it gains and costs.
+    Those that are frequent in --text, or without it in English prose and code. Tokens that are left out are still
+    written, by the target. docs/convert.md says what it gains and costs.
     """
-    from dspark_local.cli.counts import count_tokens  # noqa: PLC0415 - it loads llama.cpp
+    from dspark_local.cli.counts import count_tokens, read_texts, standard_texts  # noqa: PLC0415 - it loads llama.cpp
     from dspark_local.convert import trim_draft  # noqa: PLC0415 - it loads gguf
 
     path = out or draft.with_name(f"{draft.stem}-v{tokens}.gguf")
-    counts = count_tokens(of, text) if text else None
+    counts = count_tokens(of, read_texts(text) if text else standard_texts())
     return _written(
         path, lambda report: trim_draft(draft, of, path, tokens=tokens, counts=counts, progress=report)
     )

@@ -47,7 +47,7 @@ def predicted(target: Path, draft: Path, n_ctx: int) -> fit.Need:
 def measured(target: Path, draft: Path, n_ctx: int) -> tuple[int, int]:
     """Anonymous bytes and those of files that a process held at most while it answered."""
     command = [sys.executable, Path(__file__).with_name("measured.py"), target, draft, str(n_ctx)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     held = json.loads(done.stdout)
     return held["Anon"], held["File"]
 
