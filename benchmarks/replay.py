@@ -26,11 +26,10 @@ from dspark_local import load
 from dspark_local.bench import machine
 from dspark_local.bench.figures import geometric_mean
 from dspark_local.bench.tables import table
-from dspark_local.scheduling.calibration import Calibration
+from dspark_local.bench.tuning import trust
 from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.policies import Paper, Threshold
 from dspark_local.scheduling.policy import Fixed, Policy
-from dspark_local.scheduling.reliability import by_position
 from dspark_local.scheduling.scheduler import Auto
 from dspark_local.scheduling.simulate import Trace, hindsight, replay
 from dspark_local.scheduling.synthetic import MACHINES, disturbed
@@ -128,17 +127,10 @@ def calibrated(texts: tuple[Trace, ...]) -> str:
     rows = []
     for bucket in sorted({t.temperature for t in texts}):
         some = [t for t in texts if t.temperature == bucket]
-        fitted, judged = some[::2], some[1::2]
-        calibration = Calibration(GAMMA)
-        whole = [GAMMA] * sum(map(len, fitted))
-        accepted = np.concatenate([t.accepted for t in fitted])
-        calibration.fit(np.concatenate([t.confidences for t in fitted]), whole, accepted, bucket)
-        said = np.concatenate([t.confidences for t in judged])
-        right = np.concatenate([t.accepted for t in judged])
-        after = np.array([calibration.survival(row, bucket) for row in said.tolist()])
-        for name, survival in (("raw", said.cumprod(axis=1)), ("calibrated", after)):
-            eces = by_position(survival, [GAMMA] * len(said), right)
-            rows.append((f"{name}, T = {bucket:g}", str(len(said)), *(f"{100 * r.ece:.1f}" for r in eces)))
+        found = trust(GAMMA, some[::2], some[1::2], bucket)
+        for name, positions in (("raw", found.raw), ("calibrated", found.calibrated)):
+            rounds, eces = str(positions[0].n), (f"{100 * r.ece:.1f}" for r in positions)
+            rows.append((f"{name}, T = {bucket:g}", rounds, *eces))
     return table(("ECE, %", "rounds", *(str(k) for k in range(1, GAMMA + 1))), rows)
 
 

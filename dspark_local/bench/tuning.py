@@ -62,7 +62,7 @@ def tune(
         raise UsageError("tuning wants at least two prompts: some to fit, others to judge by")
     assert auto.calibration is not None
     everything: list[Trace] = []
-    trust = []
+    trusted = []
     for n, temperature in enumerate(TEMPERATURES):
         traces = []
         for i, prompt in enumerate(prompts):
@@ -73,14 +73,15 @@ def tune(
         fitted, judged = known[::2], known[1::2]
         if not judged:
             raise UsageError("nothing to calibrate: the drafter has no confidence head, or the answers end at once")
-        trust.append(_trust(auto.gamma, fitted, judged, temperature))
+        trusted.append(trust(auto.gamma, fitted, judged, temperature))
         _fit(auto.calibration, known, temperature)
         everything += known
     progress("replaying", 1.0)
-    return Tuning(auto.cost, trust, _speeds(auto, everything))
+    return Tuning(auto.cost, trusted, _speeds(auto, everything))
 
 
-def _trust(gamma: int, fitted: Sequence[Trace], judged: Sequence[Trace], temperature: float) -> Trust:
+def trust(gamma: int, fitted: Sequence[Trace], judged: Sequence[Trace], temperature: float) -> Trust:
+    """Calibrate by some rounds, and judge by others; all of them at one temperature."""
     after = Calibration(gamma)
     _fit(after, fitted, temperature)
     confidences = np.concatenate([t.confidences for t in judged])
