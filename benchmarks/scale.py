@@ -15,6 +15,7 @@ from pathlib import Path
 from gguf import GGMLQuantizationType
 from padding import HEADS, Plan, Segments, write_padded
 
+from dspark_local.convert import trim_draft
 from dspark_local.errors import DSparkError, UsageError
 from dspark_local.formats.dflash import ARCH as DRAFT
 from dspark_local.formats.dflash import read_draft_spec
@@ -171,13 +172,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter to scale")
     parser.add_argument("--embedding-type", choices=kinds, help="store the target's embedding and head so")
     parser.add_argument("--draft-type", choices=kinds, help="store the drafter so")
+    parser.add_argument("--draft-tokens", type=int, metavar="N", help="leave the scaled drafter N tokens to draft")
 
 
 def chosen(options: argparse.Namespace, size: Size) -> Pair:
     """The scaled pair that the options name. Raises as `scaled_pair` does."""
     names = (options.embedding_type, options.draft_type)
     types = Types(*(GGMLQuantizationType[name.upper()] if name else None for name in names))
-    return scaled_pair(size, model=options.model, drafter=options.drafter, types=types)
+    pair = scaled_pair(size, model=options.model, drafter=options.drafter, types=types)
+    return trimmed(pair, options.draft_tokens) if options.draft_tokens else pair
+
+
+def trimmed(pair: Pair, tokens: int) -> Pair:
+    """The pair with a drafter of so many tokens, those of the demo pair first."""
+    assert pair.drafter
+    path = pair.drafter.with_name(f"{pair.drafter.stem}-v{tokens}.gguf")
+    if not _fresh(path, pair.drafter):
+        trim_draft(pair.drafter, pair.target, path, tokens=tokens)
+    return Pair(f"{pair.name}, drafting from {tokens:,} tokens", pair.target, path)
 
 
 def main() -> None:

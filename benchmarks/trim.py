@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scale import SIZES, add_options, chosen
+from scale import SIZES, add_options, chosen, trimmed
 
 from dspark_local.backend.base import Block, Features, Shape, Span
 from dspark_local.backend.llama import LlamaDraft, LlamaTarget
@@ -25,7 +25,6 @@ from dspark_local.backend.model import Model
 from dspark_local.bench import machine
 from dspark_local.bench.tables import table
 from dspark_local.cli.counts import count_tokens, read_texts, standard_texts
-from dspark_local.convert import trim_draft
 from dspark_local.formats.inspection import inspect_files
 from dspark_local.loading import default_threads
 
@@ -58,10 +57,7 @@ def main() -> None:
 
 
 def _costs(pair: Pair, sizes: list[int], trials: int) -> str:
-    drafters = {"whole": pair.drafter}
-    for n in sizes:
-        path = pair.drafter.with_name(f"{pair.drafter.stem}-v{n}.gguf")
-        drafters[f"{n} tokens"] = trim_draft(pair.drafter, pair.target, path, tokens=n)
+    drafters = {"whole": pair.drafter} | {f"{n} tokens": trimmed(pair, n).drafter for n in sizes}
     seconds: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as opened:
         model = opened.enter_context(closing(Model(pair.target)))
