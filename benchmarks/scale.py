@@ -14,7 +14,9 @@ from pathlib import Path
 
 from gguf import GGMLQuantizationType
 from padding import HEADS, Plan, Segments, write_padded
+from requantise import requantise
 
+from dspark_local.backend.quantise import RECIPES
 from dspark_local.convert import trim_draft
 from dspark_local.errors import DSparkError, UsageError
 from dspark_local.formats.dflash import ARCH as DRAFT
@@ -172,6 +174,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafter", default="auto", help="GGUF path of the drafter to scale")
     parser.add_argument("--embedding-type", choices=kinds, help="store the target's embedding and head so")
     parser.add_argument("--draft-type", choices=kinds, help="store the drafter so")
+    parser.add_argument("--target-type", choices=RECIPES, help="quantise the scaled target anew to this")
     parser.add_argument("--draft-tokens", type=int, metavar="N", help="leave the scaled drafter N tokens to draft")
 
 
@@ -180,7 +183,17 @@ def chosen(options: argparse.Namespace, size: Size) -> Pair:
     names = (options.embedding_type, options.draft_type)
     types = Types(*(GGMLQuantizationType[name.upper()] if name else None for name in names))
     pair = scaled_pair(size, model=options.model, drafter=options.drafter, types=types)
+    if options.target_type:
+        pair = requantised(pair, options.target_type)
     return trimmed(pair, options.draft_tokens) if options.draft_tokens else pair
+
+
+def requantised(pair: Pair, recipe: str) -> Pair:
+    """The pair with its target in another type."""
+    path = pair.target.with_name(f"{pair.target.stem}-{recipe.lower()}.gguf")
+    if not _fresh(path, pair.target):
+        requantise(pair.target, path, recipe)
+    return Pair(f"{pair.name}, target in {recipe}", path, pair.drafter)
 
 
 def trimmed(pair: Pair, tokens: int) -> Pair:
