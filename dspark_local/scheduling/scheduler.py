@@ -209,13 +209,17 @@ class Auto:
         purse = plain / n * sum(self._slots[r.slot].purse + faith for r in requests)
         choices: list[tuple[float, int, int, float]] = []  # gain, γ, drafts verified, what it costs beyond plain
         for gamma in range(1, most + 1):
-            drafted = drafting * gamma
-            tokens = accumulate([share for share, k, _ in pool if k < gamma])
-            spent = [d + h for d, h in zip(decode, host[n + drafted :], strict=False)]
-            worth = [t - s for t, s in zip(tokens, spent, strict=False)]
-            top = max(worth)
-            count, extra = worth.index(top) + 1, draft[drafted - 1] + catch_up - plain
-            choices.append((top - extra, gamma, count, spent[worth.index(top)] + extra))
+            drafted, tokens, rows = drafting * gamma, 0.0, 0
+            top, count, cost = -math.inf, 0, 0.0
+            for share, k, _ in pool:  # one by one: for few requests, arrays are slower
+                if k < gamma:
+                    tokens += share
+                    spent = decode[rows] + host[n + drafted + rows]
+                    rows += 1
+                    if tokens - spent > top:
+                        top, count, cost = tokens - spent, rows, spent
+            extra = draft[drafted - 1] + catch_up - plain
+            choices.append((top - extra, gamma, count, cost + extra))
         # should all its drafts fail, a round must not leave the texts too far behind
         affordable = [choice for choice in choices if choice[3] <= purse]
         gain, at, count, _ = max(affordable or choices, key=lambda choice: (choice[0], -choice[1]))
