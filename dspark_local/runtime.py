@@ -56,10 +56,8 @@ class Runtime:
     ) -> None:
         """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do.
 
-        Beyond the slots, `max_waiting` requests may wait, or any number. Raises UsageError.
+        Beyond the slots, `max_waiting` requests may wait, or any number.
         """
-        if max_waiting is not None and max_waiting < 0:
-            raise UsageError(f"max-waiting must be 0 or more, not {max_waiting}")
         self.vocab = vocab
         self.preset = preset or SamplingParams()
         self.info = Info(
@@ -212,6 +210,7 @@ class Runtime:
         reasoning: Reasoning | None,
     ) -> Job:
         with self._worker.using():
+            self._worker.check_room()  # before the work, and again behind it
             tokens = encode()
             self._engine.check(tokens)
             room = min(limits.max_tokens or self.info.n_ctx, self.info.n_ctx - len(tokens))

@@ -59,30 +59,25 @@ class Worker:
         """Whether it takes no more jobs."""
         return self._closed
 
-    def check(self) -> None:
-        """Raise ForkError, ClosedError or QueueFullError where a job would be refused."""
-        self.check_process()
-        if self._closed:
-            raise ClosedError("this runtime is closed; load the model again")
-        if self._room is not None and self._held >= self._room:
-            raise QueueFullError(f"{self.waiting} requests wait already; try again later")
-
     def check_process(self) -> None:
         """Raise ForkError in a child of the process that loaded the model: it has no such thread."""
         if os.getpid() != self._pid:
             raise ForkError(
-                "this runtime belongs to the process that loaded it, not to its fork; load the model in the child, "
-                "and start that by `spawn` (multiprocessing)"
+                "this runtime belongs to the process that loaded it, not to a fork of it; "
+                "start that one by spawn (multiprocessing) and load the model there"
             )
+
+    def check_room(self) -> None:
+        """Raise QueueFullError where a job would be refused."""
+        if self._room is not None and self._held >= self._room:
+            raise QueueFullError(f"{self.waiting} requests wait already, as many as may; ask again later")
 
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
-        """Keep vocabulary and weights from being freed meanwhile. Raises as `check` does."""
-        self.check_process()
+        """Keep vocabulary and weights from being freed meanwhile. Raises ForkError or ClosedError."""
         user = object()
         try:
-            with self._lock:
-                self.check()
+            with self._open():
                 self._users[user] = threading.get_ident()
             yield
         finally:
@@ -90,12 +85,20 @@ class Worker:
             self.wake()
 
     def submit(self, job: Job) -> None:
-        """Run it when it is its turn. Raises as `check` does."""
-        self.check_process()
-        with self._lock:
-            self.check()
+        """Run it when it is its turn. Raises ForkError, ClosedError or QueueFullError."""
+        with self._open():
+            self.check_room()
             self._held += 1
             self._inbox.put(job)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Where it is open, under the lock that its end takes."""
+        self.check_process()  # before the lock, which may have been held when the process was forked
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this runtime is closed; load the model again")
+            yield
 
     def wake(self) -> None:
         """Have it look around: a job was cancelled, or it is to close."""
