@@ -63,8 +63,8 @@ class Worker:
         """Raise ForkError in a child of the process that loaded the model: it has no such thread."""
         if os.getpid() != self._pid:
             raise ForkError(
-                "this runtime belongs to the process that loaded it, not to a fork of it; "
-                "start that one by spawn (multiprocessing) and load the model there"
+                "this runtime belongs to the process that this one was forked from; "
+                "start it by spawn (multiprocessing), and load the model in it"
             )
 
     def check_room(self) -> None:
