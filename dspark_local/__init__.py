@@ -8,6 +8,8 @@ with dspark_local.load("demo") as runtime:
             print(event.text, end="", flush=True)
 """
 
+import logging
+
 from dspark_local.chat import Message
 from dspark_local.errors import (
     BackendError,
@@ -16,16 +18,20 @@ from dspark_local.errors import (
     ConvertError,
     DownloadError,
     DSparkError,
+    ForkError,
     ModelError,
     ModelFormatError,
     ModelNotFoundError,
     OutOfMemoryError,
     PairError,
+    QueueFullError,
+    StorageError,
     UsageError,
 )
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.generation import Generation
 from dspark_local.loading import load
-from dspark_local.runtime import Generation, Info, Runtime
+from dspark_local.runtime import Info, Runtime
 from dspark_local.types import (
     FinishReason,
     Round,
@@ -47,6 +53,7 @@ __all__ = [
     "Event",
     "Finish",
     "FinishReason",
+    "ForkError",
     "Generation",
     "Info",
     "Message",
@@ -55,12 +62,14 @@ __all__ = [
     "ModelNotFoundError",
     "OutOfMemoryError",
     "PairError",
+    "QueueFullError",
     "Round",
     "RoundDone",
     "RoundTimes",
     "Runtime",
     "SamplingParams",
     "Stats",
+    "StorageError",
     "Text",
     "Thinking",
     "TokenLogprob",
@@ -69,3 +78,5 @@ __all__ = [
     "Why",
     "load",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent, unless the app wants to hear

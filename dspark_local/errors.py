@@ -12,7 +12,9 @@
     ├── OutOfMemoryError        the machine cannot hold what was asked for
     ├── BackendError            llama.cpp failed, or is not a build that we can drive
     ├── StorageError            the conversations cannot be read or written
+    ├── QueueFullError          as many requests wait as may; ask again later
     └── ClosedError             the runtime was closed; load it again
+        └── ForkError           it belongs to the process that this one was forked from
 
 Every message is one line that says what is wrong and what to do about it.
 """
@@ -101,3 +103,15 @@ class ClosedError(DSparkError):
     """The runtime was closed."""
 
     code = "closed"
+
+
+class ForkError(ClosedError):
+    """The runtime belongs to the process that this one was forked from."""
+
+    code = "fork"
+
+
+class QueueFullError(DSparkError):
+    """As many requests wait for a slot as the runtime lets wait."""
+
+    code = "queue_full"

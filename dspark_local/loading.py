@@ -60,6 +60,7 @@ def load(
     fixed_width: int | None = None,
     ctx_size: int | None = None,
     slots: int = 1,
+    max_waiting: int | None = None,
     threads: int | None = None,
     gpu_layers: int = -1,
     remeasure: bool = False,
@@ -69,14 +70,15 @@ def load(
 
     `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many
     tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text
-    depend on seed and target alone; `slots` conversations run at once; `threads`, if None, are as many as there are
-    cores, less those that other programs keep busy; `progress` hears (stage, share from 0 to 1).
+    depend on seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number,
+    wait for their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
+    `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
     Raises UsageError, ModelError, OutOfMemoryError.
     """
-    _check(fixed_width=fixed_width, slots=slots, threads=threads)
+    _check(fixed_width=fixed_width, slots=slots, threads=threads, max_waiting=max_waiting)
     check_name(policy)
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter, report)
@@ -107,7 +109,8 @@ def load(
 
     def runtime(target: Target, drafter: Drafter, policy: Policy, **options: Any) -> Runtime:  # noqa: ANN401 - Runtime's
         engine = Engine(target, drafter, policy, is_end=target_model.is_end, fixed_width=fixed_width)
-        return Runtime(engine, target_model, model=pair.name, preset=read_preset(files.target), **options)
+        preset = read_preset(files.target)
+        return Runtime(engine, target_model, model=pair.name, preset=preset, max_waiting=max_waiting, **options)
 
     def plain() -> Runtime:
         with ExitStack() as undo:
@@ -220,13 +223,15 @@ def default_threads() -> int:
     return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
-def _check(*, fixed_width: int | None, slots: int, threads: int | None) -> None:
+def _check(*, fixed_width: int | None, slots: int, threads: int | None, max_waiting: int | None) -> None:
     if fixed_width is not None and not 1 <= fixed_width <= 16:  # noqa: PLR2004 - no block is longer
         raise UsageError(f"a fixed width lies between 1 and 16, not {fixed_width}")
     if not 1 <= slots <= MAX_SLOTS:
         raise UsageError(f"slots lie between 1 and {MAX_SLOTS}, not {slots}")
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be 1 or more, not {threads}")
+    if max_waiting is not None and max_waiting < 0:
+        raise UsageError(f"max-waiting must be 0 or more, not {max_waiting}")
 
 
 def _try_out(files: Inspection, gpu_layers: int) -> bool:

@@ -1,35 +1,28 @@
-"""What apps embed: a thread that owns an Engine, and generations that any thread or event loop reads."""
+"""What apps embed: a loaded pair that any thread or event loop may ask."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
-import logging
-import queue
-import threading
-from collections import deque
-from dataclasses import dataclass, field
+import weakref
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from dspark_local.chat import Message, Reasoning, TextStream, encode_chat
-from dspark_local.errors import BackendError, ClosedError, DSparkError, UsageError
-from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.errors import UsageError
+from dspark_local.generation import Generation
+from dspark_local.job import Job, Limits
 from dspark_local.prepare import prepare
-from dspark_local.types import FinishReason, Round, SamplingParams, Stats, TokenLogprobs
+from dspark_local.types import SamplingParams
+from dspark_local.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as Many
 
     from dspark_local.backend.base import Vocab
     from dspark_local.engine import Engine
-    from dspark_local.sampling.rule import Sampler
     from dspark_local.scheduling.policy import Policy
-    from dspark_local.sequence import Sequence
-
-_logger = logging.getLogger(__name__)
-MAX_TOKENS = 1 << 20  # "until the model ends or the context is full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +37,10 @@ class Info:
 
 
 class Runtime:
-    """A loaded pair. Thread-safe; also a context manager. `dspark_local.load` makes one.
+    """A loaded pair. Thread-safe; also a context manager, sync and async. `dspark_local.load` makes one.
 
     `preset` is how answers are drawn where a request does not say; the model's own, unless replaced.
+    A runtime that nobody holds any more closes, and so does one that runs when the program ends.
     """
 
     def __init__(
@@ -56,10 +50,14 @@ class Runtime:
         *,
         model: str = "",
         preset: SamplingParams | None = None,
+        max_waiting: int | None = None,
         plain: Callable[[], Runtime] | None = None,
         at_rest: Callable[[], None] | None = None,
     ) -> None:
-        """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do."""
+        """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do.
+
+        Beyond the slots, `max_waiting` requests may wait, or any number.
+        """
         self.vocab = vocab
         self.preset = preset or SamplingParams()
         self.info = Info(
@@ -71,12 +69,23 @@ class Runtime:
         )
         self._engine = engine
         self._plain = plain
-        self._at_rest = at_rest or (lambda: None)
-        self._inbox: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)  # a thread that dies inside llama.cpp would take the exit down with it
+        self._worker = Worker(engine, max_waiting=max_waiting, at_rest=at_rest or (lambda: None))
+        weakref.finalize(self, self._worker.close)  # also at exit: a thread that dies inside llama.cpp crashes it
+
+    @property
+    def running(self) -> int:
+        """How many requests have a slot."""
+        return self._worker.running
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for one."""
+        return self._worker.waiting
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._worker.closed
 
     def chat(
         self,
@@ -85,14 +94,31 @@ class Runtime:
         *,
         max_tokens: int | None = None,
         stop: Many[str] = (),
+        timeout: float | None = None,
         draft: bool = True,
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
 
-        Raises UsageError, ContextError or ClosedError here, others while iterating.
+        Before the model ends, `max_tokens`, a string of `stop`, or `timeout` seconds from now do. `draft` False
+        decodes plainly. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
+        iterating.
         """
-        tokens = encode_chat(self.vocab, messages)
-        return self._start(tokens, sampling, max_tokens, stop, draft=draft, reasoning=Reasoning())
+        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        return self._submit(self._chat_job(messages, sampling, limits))
+
+    async def achat(
+        self,
+        messages: Many[Message | Mapping[str, str]],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: Many[str] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - the answer's, not this call's
+        draft: bool = True,
+    ) -> Generation:
+        """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
+        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits))
 
     def generate(
         self,
@@ -101,20 +127,36 @@ class Runtime:
         *,
         max_tokens: int | None = None,
         stop: Many[str] = (),
+        timeout: float | None = None,
         draft: bool = True,
     ) -> Generation:
-        """Continue a text, or tokens, as they are. Raises as `chat` does."""
-        tokens = self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        return self._start(tokens, sampling, max_tokens, stop, draft=draft, reasoning=None)
+        """Continue a text, or tokens, as they are. Options and errors are those of `chat`."""
+        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        return self._submit(self._text_job(prompt, sampling, limits))
+
+    async def agenerate(
+        self,
+        prompt: str | Many[int],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: Many[str] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - the answer's, not this call's
+        draft: bool = True,
+    ) -> Generation:
+        """`generate` that leaves the event loop free while it encodes the text and reads its grammar."""
+        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        return self._submit(await asyncio.to_thread(self._text_job, prompt, sampling, limits))
 
     def plain(self) -> Runtime:
         """A second runtime over the same weights that decodes plainly, in a context of its own: to compare with.
 
-        Close it too. Raises OutOfMemoryError, and UsageError where there is none.
+        Close it too. Raises OutOfMemoryError, ClosedError, and UsageError where there is none.
         """
-        if self._plain is None or self._closed.is_set():
+        if self._plain is None:
             raise UsageError("this runtime has no plain one beside it")
-        return self._plain()
+        with self._worker.using():
+            return self._plain()
 
     @property
     def policy(self) -> Policy:
@@ -126,12 +168,16 @@ class Runtime:
         self._engine.policy = policy
 
     def close(self) -> None:
-        """Cancel what runs, and free the models; twice is fine."""
-        if not self._closed.is_set():
-            self._closed.set()
-            self._inbox.put(None)
-        self._thread.join()
-        atexit.unregister(self.close)
+        """End what runs with ClosedError, and free the models; twice is fine.
+
+        From any thread. It waits for the round that runs, but not where that would wait for itself: inside a callback
+        of the runtime's own thread, and in a signal handler that interrupted a request on its way in.
+        """
+        self._worker.close()
+
+    async def aclose(self) -> None:
+        """`close` that leaves the event loop free meanwhile."""
+        await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
         return self
@@ -139,220 +185,38 @@ class Runtime:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(
-        self,
-        tokens: list[int],
-        sampling: SamplingParams | None,
-        max_tokens: int | None,
-        stop: Many[str],
-        *,
-        draft: bool,
-        reasoning: Reasoning | None,
-    ) -> Generation:
-        if self._closed.is_set():
-            raise ClosedError("this runtime is closed; load the model again")
-        if max_tokens is not None and max_tokens < 1:
-            raise UsageError(f"max-tokens must be 1 or more, not {max_tokens}")
-        if any(not s for s in stop):
-            raise UsageError("a stop string must not be empty")
-        self._engine.check(tokens)
-        room = min(max_tokens or MAX_TOKENS, self.info.n_ctx - len(tokens))
-        request = Generation(
-            tokens,
-            prepare(sampling or self.preset, self.vocab, room),
-            max_tokens or MAX_TOKENS,
-            TextStream(self.vocab, tuple(stop)),
-            draft=draft,
-            reasoning=reasoning,
-            wake=lambda: self._inbox.put(None),
-        )
-        self._inbox.put(request)
-        if self._closed.is_set():  # meanwhile, perhaps too late for the thread to see the request
-            request.fail(ClosedError("this runtime is closed; load the model again"))
-        return request
-
-    def _work(self) -> None:
-        waiting: deque[Generation] = deque()
-        running: dict[Sequence, Generation] = {}
-        end: DSparkError = ClosedError("the runtime was closed while it answered")
-        try:
-            while not self._closed.is_set():
-                if idle := not running and not waiting:
-                    self._at_rest()
-                self._receive(waiting, idle=idle)
-                self._admit(waiting, running)
-                self._round(running)
-        except Exception as error:
-            _logger.exception("the engine stopped")
-            end = BackendError(f"the engine stopped by a bug of ours, please report it: {error!r}")
-        finally:
-            self._closed.set()
-            self._receive(waiting, idle=False)
-            for request in [*running.values(), *waiting]:
-                request.fail(end)
-            self._at_rest()
-            self._engine.close()
-
-    def _receive(self, waiting: deque[Generation], *, idle: bool) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                request = self._inbox.get(block=idle)
-                idle = False
-                if request is not None:
-                    waiting.append(request)
-
-    def _admit(self, waiting: deque[Generation], running: dict[Sequence, Generation]) -> None:
-        while waiting and (self._engine.free or waiting[0].cancelled):
-            request = waiting.popleft()
-            if request.cancelled:
-                request.finish(FinishReason.CANCELLED)
-                continue
-            sequence = self._engine.add(
-                request.tokens, request.sampler, max_tokens=request.max_tokens, draft=request.draft
-            )
-            request.stats = sequence.stats
-            running[sequence] = request
-
-    def _round(self, running: dict[Sequence, Generation]) -> None:
-        for sequence, request in list(running.items()):
-            if request.cancelled:
-                self._engine.finish(sequence, FinishReason.CANCELLED)
-                running.pop(sequence).finish(FinishReason.CANCELLED)
-        if not running:
-            return
-        try:
-            records = self._engine.step()
-        except DSparkError as error:
-            for sequence in self._engine.abandon():
-                running.pop(sequence).fail(error)
-            return
-        for sequence, record in records:
-            request = running[sequence]
-            kept = request.take(record)
-            if request.stream.stopped:
-                keep = len(sequence.tokens) - len(record.tokens) + kept
-                self._engine.finish(sequence, FinishReason.STOP, keep=keep)
-            if request.stream.stopped or sequence.finish_reason:
-                reason = FinishReason.STOP if request.stream.stopped else sequence.finish_reason
-                assert reason is not None
-                running.pop(sequence).finish(reason)
-
-
-@dataclass(eq=False)
-class Generation:
-    """An answer on its way: iterate over its events, in a thread or in an event loop, or ask for the `result`.
-
-    Leaving the iteration early, or the `with` block, cancels it.
-    """
-
-    tokens: list[int]
-    sampler: Sampler
-    max_tokens: int
-    stream: TextStream
-    draft: bool
-    reasoning: Reasoning | None
-    wake: Callable[[], None]
-    stats: Stats = field(default_factory=Stats)
-    cancelled: bool = False
-    _events: queue.SimpleQueue[Event | DSparkError] = field(default_factory=queue.SimpleQueue)
-    _arrived: Callable[[], None] | None = None  # tells an event loop that there is something to read
-    _ended: bool = False
-    _text: list[str] = field(default_factory=list)
-    _generated: list[int] = field(default_factory=list)
-    _logprobs: list[TokenLogprobs] = field(default_factory=list)
-
-    def cancel(self) -> None:
-        """Stop as soon as the round that runs is over; from any thread."""
-        self.cancelled = True
-        self.wake()
-
-    def result(self) -> Finish:
-        """Wait for the end. Raises what went wrong."""
-        for event in self:
-            if isinstance(event, Finish):
-                return event
-        raise ClosedError("this generation was read to its end before")
-
-    def __iter__(self) -> Iterator[Event]:
-        try:
-            while not self._ended:
-                yield self._read(self._events.get())
-        finally:
-            self._leave()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(arrived.set)
-
-        self._arrived = tell
-        try:
-            while not self._ended:
-                try:
-                    event = self._events.get_nowait()
-                except queue.Empty:
-                    await arrived.wait()
-                    arrived.clear()
-                    continue
-                yield self._read(event)
-        finally:
-            self._arrived = None
-            self._leave()
-
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._leave()
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
-    def _leave(self) -> None:
-        if not self._ended:
-            self.cancel()
+    def _chat_job(
+        self, messages: Many[Message | Mapping[str, str]], sampling: SamplingParams | None, limits: Limits
+    ) -> Job:
+        return self._job(partial(encode_chat, self.vocab, messages), sampling, limits, Reasoning())
 
-    def _read(self, event: Event | DSparkError) -> Event:
-        if isinstance(event, DSparkError):
-            self._ended = True
-            raise event
-        self._ended = isinstance(event, Finish)
-        return event
+    def _text_job(self, prompt: str | Many[int], sampling: SamplingParams | None, limits: Limits) -> Job:
+        def encode() -> list[int]:
+            return self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
 
-    # What follows is the runtime's side, on its thread.
+        return self._job(encode, sampling, limits, None)
 
-    def take(self, record: Round) -> int:
-        """Turn a round's tokens into text; returns how many of them count, should a stop string cut them."""
-        kept = 0
-        for token in record.tokens:
-            kept += 1
-            self._generated.append(token)
-            self._say(self.stream.push(token))
-            if self.stream.stopped:
-                break
-        self._logprobs += record.logprobs[:kept]
-        self._put(RoundDone(record, self.stats.snapshot()))
-        return kept
+    def _job(
+        self,
+        encode: Callable[[], list[int]],
+        sampling: SamplingParams | None,
+        limits: Limits,
+        reasoning: Reasoning | None,
+    ) -> Job:
+        with self._worker.using():
+            self._worker.check_room()  # before the work, and again behind it
+            tokens = encode()
+            self._engine.check(tokens)
+            room = min(limits.max_tokens or self.info.n_ctx, self.info.n_ctx - len(tokens))
+            sampler = prepare(sampling or self.preset, self.vocab, room)
+        return Job(tokens, sampler, TextStream(self.vocab, limits.stop), reasoning, limits)
 
-    def finish(self, reason: FinishReason) -> None:
-        """Say the rest, and why it ends."""
-        self._say(self.stream.flush(), final=True)
-        stats = self.stats.snapshot()
-        self._put(Finish(reason, "".join(self._text), tuple(self._generated), stats, tuple(self._logprobs)))
-
-    def fail(self, error: DSparkError) -> None:
-        """End with an error."""
-        self._put(error)
-
-    def _say(self, text: str, *, final: bool = False) -> None:
-        runs = [(text, False)] if self.reasoning is None else self.reasoning.push(text, final=final)
-        for run, thinking in runs:
-            if thinking:
-                self._put(Thinking(run))
-            elif run:
-                self._text.append(run)
-                self._put(Text(run))
-
-    def _put(self, event: Event | DSparkError) -> None:
-        self._events.put(event)
-        if arrived := self._arrived:
-            with contextlib.suppress(RuntimeError):  # the event loop was closed under the reader
-                arrived()
+    def _submit(self, job: Job) -> Generation:
+        self._worker.submit(job)
+        return Generation(job, self._worker, self)

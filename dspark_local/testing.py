@@ -39,13 +39,14 @@ def scripted_runtime(
     policy: Policy = FIXED,
     seconds: float = 0.0,
     slots: int = 1,
+    max_waiting: int | None = None,
     n_ctx: int = 4096,
     fail_at: int | None = None,
 ) -> Runtime:
     """A runtime that answers every chat with `answer`, a byte a token.
 
     `wrong` says at which lengths of the text the drafter errs; each decode takes `seconds`; `fail_at` is the number
-    of the decode that fails.
+    of the decode that fails; `max_waiting` is that of `load`.
     """
     vocab = ScriptedVocab()
     says = _answers(answer.encode(), vocab)
@@ -57,7 +58,11 @@ def scripted_runtime(
         errs = erring(says, vocab.n_vocab, wrong)
         proposes = DSpark(ScriptedDraft(errs, vocab.n_vocab, n_slots=slots, seconds=seconds / 4))
     engine = Engine(target, proposes, policy, is_end=vocab.is_end)
-    return Runtime(engine, vocab, model="scripted", plain=lambda: scripted_runtime(answer, drafter=False, n_ctx=n_ctx))
+
+    def plain() -> Runtime:
+        return scripted_runtime(answer, drafter=False, n_ctx=n_ctx)
+
+    return Runtime(engine, vocab, model="scripted", max_waiting=max_waiting, plain=plain)
 
 
 def _answers(answer: bytes, vocab: ScriptedVocab) -> LogitsOf:

@@ -23,6 +23,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens
     CONTEXT = "context"  # the context is full
     CANCELLED = "cancelled"
+    TIMEOUT = "timeout"  # the request's own
     GRAMMAR = "grammar"  # it allows no token here, so the answer breaks off
 
 

@@ -174,6 +174,8 @@ def test_a_plain_runtime_shares_the_weights(folder: Path, first: str) -> None:
     assert other.generate("the", max_tokens=30).result().tokens == drafted.tokens
     other.close()
     with pytest.raises(errors.UsageError, match="no plain one"):
+        plain.plain()
+    with pytest.raises(errors.ClosedError):
         pair.plain()
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from textual.message import Message
 
-    from dspark_local.runtime import Generation
+    from dspark_local.generation import Generation
     from dspark_local.types import Round
 
 RATE = 20  # batches per second
@@ -23,7 +23,7 @@ RATE = 20  # batches per second
 async def read(generation: Generation, tell: Callable[[Message], object]) -> None:
     """Tell Wrote while it writes, then Answered or Failed. Cancelling this cancels the generation."""
     clock = asyncio.get_running_loop()
-    origins = Origins(generation.stream.vocab.piece)
+    origins = Origins(generation.vocab.piece)
     said: list[Text | Thinking] = []  # of the round that is not over
     runs: list[tuple[str, Origin]] = []
     thinking: list[str] = []
@@ -53,5 +53,5 @@ async def read(generation: Generation, tell: Callable[[Message], object]) -> Non
                 await asyncio.sleep(0)  # events that wait already are read without one
     except Exception as error:  # noqa: BLE001 - whatever ended the answer, the screen goes on and says it
         if runs or thinking:
-            tell(Wrote(merged(runs), "".join(thinking), rounds, generation.stats.snapshot()))
+            tell(Wrote(merged(runs), "".join(thinking), rounds, generation.stats))
         tell(Failed(error))

@@ -16,6 +16,7 @@ _ENDS = {
     FinishReason.LENGTH: "cut at the most tokens allowed (--max-tokens)",
     FinishReason.CONTEXT: "the context is full: ctrl+n starts a new chat",
     FinishReason.CANCELLED: "stopped",
+    FinishReason.TIMEOUT: "out of time",
     FinishReason.GRAMMAR: "broken off: the grammar allows no token here",
 }
 

@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dspark_local.errors import BackendError
+from dspark_local.errors import BackendError, ForkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,7 @@ _GPUS = {1, 2}  # ggml_backend_dev_type: GPU, IGPU
 _logger = logging.getLogger("dspark_local.llama")
 _logger.addHandler(logging.NullHandler())
 _errors: deque[str] = deque(maxlen=8)
+_pid = os.getpid()
 _listeners: list[list[str]] = []
 
 
@@ -59,6 +60,12 @@ def _log(level: int, text: bytes, _user_data: object) -> None:
 
 api.llama_log_set(_log, ctypes.c_void_p(0))
 api.llama_backend_init()
+
+
+def check_process() -> None:
+    """Raise ForkError in a fork of the process that loaded llama.cpp: OpenMP's threads stayed behind, and it waits."""
+    if os.getpid() != _pid:
+        raise ForkError("this process was forked from one that uses llama.cpp; start it by spawn (multiprocessing)")
 
 
 def last_error() -> str:

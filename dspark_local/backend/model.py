@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from dspark_local.backend.grammar import GrammarState
-from dspark_local.backend.library import api, forget_errors, last_error
+from dspark_local.backend.library import api, check_process, forget_errors, last_error
 from dspark_local.backend.neighbours import NEIGHBOURS
 from dspark_local.backend.spelling import Spelling
 from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
@@ -33,7 +33,7 @@ class Model:
     builds need (see probe.py). `simulated` reads metadata only: contexts over it tell their size, and must not decode.
     `vocab_only` reads the tokenizer alone, and no context is to be had.
 
-    Raises ModelNotFoundError or ModelFormatError.
+    Raises ModelNotFoundError, ModelFormatError or ForkError.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Model:
         vocab_only: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        check_process()
         if not path.is_file():
             raise ModelNotFoundError(f"no such file: {path}")
         params = api.llama_model_default_params()

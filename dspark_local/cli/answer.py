@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dspark_local.backend.base import Vocab
-    from dspark_local.runtime import Generation
+    from dspark_local.generation import Generation
 
 READER_GONE = 141  # 128 + SIGPIPE, as shells have it
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"

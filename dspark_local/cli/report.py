@@ -17,6 +17,7 @@ _ENDS = {
     FinishReason.LENGTH: "cut at --max-tokens",
     FinishReason.CONTEXT: "the context is full, see --ctx-size",
     FinishReason.CANCELLED: "interrupted",
+    FinishReason.TIMEOUT: "out of time",
     FinishReason.GRAMMAR: "broken off: the grammar allows no token here",
 }
 

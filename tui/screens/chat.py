@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
     from dspark_local.chat import Message
     from dspark_local.conversations import Conversation, Conversations
-    from dspark_local.runtime import Generation, Runtime
+    from dspark_local.generation import Generation
+    from dspark_local.runtime import Runtime
     from dspark_local.tui.messages import Answered, Submitted, Wrote
     from dspark_local.tui.settings import Settings
     from dspark_local.types import SamplingParams

@@ -1,0 +1,161 @@
+"""One request as the runtime's thread has it: what is asked, and the events that it writes for whoever reads them.
+
+Between the two lies a queue and no lock, so that a signal handler or the garbage collector may interrupt either
+anywhere. A reader that falls behind holds nobody up: beyond MOST_UNREAD events, text goes on gathering in one piece of
+each kind and of the rounds only the latest stays, with the sums of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import time
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from dspark_local.errors import DSparkError, UsageError
+from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.types import FinishReason, Round, Stats, TokenLogprobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspark_local.chat import Reasoning, TextStream
+    from dspark_local.sampling.rule import Sampler
+
+MOST_UNREAD = 2048
+MAX_TOKENS = 1 << 20  # "until the model ends or the context is full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What ends an answer before the model does, and whether it is drafted. Raises UsageError."""
+
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    timeout: float | None = None  # seconds from now
+    draft: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(f"max-tokens must be 1 or more, not {self.max_tokens}")
+        if not all(self.stop):
+            raise UsageError("a stop string must not be empty")
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"a timeout must be more than 0 seconds, not {self.timeout:g}")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Written by the runtime's thread, read by any other; either may set `cancelled`."""
+
+    tokens: list[int]
+    sampler: Sampler
+    stream: TextStream
+    reasoning: Reasoning | None
+    limits: Limits
+    stats: Stats = field(init=False)
+    cancelled: bool = False
+    end: Finish | DSparkError | None = None  # written last
+    listeners: list[Callable[[], object]] = field(default_factory=list)  # event loops that wait for something to read
+    _deadline: float = field(init=False)
+    _events: queue.SimpleQueue[Event | DSparkError] = field(default_factory=queue.SimpleQueue)
+    _unread: list[Text | Thinking] = field(default_factory=list)  # beyond MOST_UNREAD
+    _latest: RoundDone | None = None  # likewise
+    _text: list[str] = field(default_factory=list)
+    _generated: list[int] = field(default_factory=list)
+    _logprobs: list[TokenLogprobs] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stats = Stats(seed=self.sampler.seed, prompt_n=len(self.tokens))
+        timeout = self.limits.timeout
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of the answer."""
+        return self.limits.max_tokens or MAX_TOKENS
+
+    @property
+    def over(self) -> FinishReason | None:
+        """Why it must not go on, if so."""
+        if self.cancelled:
+            return FinishReason.CANCELLED
+        return FinishReason.TIMEOUT if time.monotonic() >= self._deadline else None
+
+    def read(self, *, wait: bool) -> Event | DSparkError:
+        """The next event; the end again and again, for every reader. Raises queue.Empty where it should not wait."""
+        end = self.end  # looked at before the queue: once it is there, so is all before it
+        try:
+            event = self._events.get_nowait()
+        except queue.Empty:
+            if end is not None:
+                return end
+            if not wait:
+                raise
+            event = self._events.get()
+        if event is self.end:
+            self._events.put(event)  # others may wait for it
+        return event
+
+    def take(self, record: Round) -> int:
+        """Turn a round's tokens into text; returns how many of them count, should a stop string cut them."""
+        kept = 0
+        for token in record.tokens:
+            kept += 1
+            self._generated.append(token)
+            self._say(self.stream.push(token))
+            if self.stream.stopped:
+                break
+        self._logprobs += record.logprobs[:kept]
+        self._write(RoundDone(record, self.stats.snapshot()))
+        return kept
+
+    def finish(self, reason: FinishReason) -> None:
+        """Say the rest, and why it ends."""
+        self._say(self.stream.flush(), final=True)
+        stats = self.stats.snapshot()
+        self._end(Finish(reason, "".join(self._text), tuple(self._generated), stats, tuple(self._logprobs)))
+
+    def fail(self, error: DSparkError) -> None:
+        """End with an error."""
+        self._end(error)
+
+    def _say(self, text: str, *, final: bool = False) -> None:
+        runs = [(text, False)] if self.reasoning is None else self.reasoning.push(text, final=final)
+        for run, thinking in runs:
+            if thinking:
+                self._write(Thinking(run))
+            elif run:
+                self._text.append(run)
+                self._write(Text(run))
+
+    def _write(self, event: Text | Thinking | RoundDone) -> None:
+        if self._events.qsize() < MOST_UNREAD:
+            self._catch_up()
+            self._put(event)
+        elif isinstance(event, RoundDone):
+            self._latest = event
+        else:
+            self._unread.append(event)
+
+    def _end(self, event: Finish | DSparkError) -> None:
+        self._catch_up()
+        self.end = event
+        self._put(event)
+
+    def _catch_up(self) -> None:
+        """Write what was held back: text in runs of one kind, then the latest round."""
+        for kind, run in groupby(self._unread, key=type):
+            self._put(kind("".join(piece.text for piece in run)))
+        if self._latest:
+            self._put(self._latest)
+        self._unread, self._latest = [], None
+
+    def _put(self, event: Event | DSparkError) -> None:
+        self._events.put(event)
+        for tell in tuple(self.listeners):
+            with contextlib.suppress(RuntimeError):  # the event loop was closed under the reader
+                tell()

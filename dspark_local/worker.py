@@ -1,0 +1,220 @@
+"""The thread that owns an Engine: jobs come in, rounds run, events go out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from dspark_local.errors import BackendError, ClosedError, DSparkError, ForkError, OutOfMemoryError, QueueFullError
+from dspark_local.types import FinishReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dspark_local.engine import Engine
+    from dspark_local.job import Job
+    from dspark_local.sequence import Sequence
+
+_logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs jobs until it is closed. Every method may be called from any thread, and from a signal handler.
+
+    `max_waiting` jobs, or any number, wait for a slot; `at_rest` is called whenever nothing is left to do.
+    """
+
+    def __init__(self, engine: Engine, *, max_waiting: int | None, at_rest: Callable[[], None]) -> None:
+        self.engine = engine
+        self._room = None if max_waiting is None else engine.target.n_slots + max_waiting
+        self._at_rest = at_rest
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Sequence, Job] = {}
+        self._held = 0  # jobs that have not ended
+        self._users: dict[object, int] = {}  # who uses the vocabulary or the weights now: its thread
+        self._closed = False
+        self._lock = threading.RLock()  # a signal handler may come back to what it interrupted
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """Jobs that have a slot."""
+        return min(self._held, self.engine.target.n_slots)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have none yet."""
+        return self._held - self.running
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closed
+
+    def check_process(self) -> None:
+        """Raise ForkError in a child of the process that loaded the model: it has no such thread."""
+        if os.getpid() != self._pid:
+            raise ForkError(
+                "this runtime belongs to the process that this one was forked from; "
+                "start it by spawn (multiprocessing), and load the model in it"
+            )
+
+    def check_room(self) -> None:
+        """Raise QueueFullError where a job would be refused."""
+        if self._room is not None and self._held >= self._room:
+            raise QueueFullError(f"{self.waiting} requests wait already, as many as may; ask again later")
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[None]:
+        """Keep vocabulary and weights from being freed meanwhile. Raises ForkError or ClosedError."""
+        user = object()
+        try:
+            with self._open():
+                self._users[user] = threading.get_ident()
+            yield
+        finally:
+            self._users.pop(user, None)
+            self.wake()
+
+    def submit(self, job: Job) -> None:
+        """Run it when it is its turn. Raises ForkError, ClosedError or QueueFullError."""
+        with self._open():
+            self.check_room()
+            self._held += 1
+            self._inbox.put(job)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Where it is open, under the lock that its end takes."""
+        self.check_process()  # before the lock, which may have been held when the process was forked
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this runtime is closed; load the model again")
+            yield
+
+    def wake(self) -> None:
+        """Have it look around: a job was cancelled, or it is to close."""
+        self._inbox.put(None)
+
+    def close(self) -> None:
+        """End what runs, free the models, and wait for that, unless this thread is what it waits for."""
+        if os.getpid() != self._pid:
+            return
+        self._closed = True
+        self.wake()
+        here = threading.get_ident()
+        if here != self._thread.ident and here not in self._users.values():
+            self._thread.join()
+
+    def _work(self) -> None:
+        end: DSparkError = ClosedError("the runtime was closed while it answered")
+        try:
+            while not self._closed:
+                self._turn()
+        except Exception as error:
+            _logger.exception("the engine stopped")
+            end = BackendError(f"the engine stopped by a bug of ours, please report it: {error!r}")
+        finally:
+            with self._lock:  # whoever comes later is refused
+                self._closed = True
+            self._receive(wait=False)
+            for job in [*self._running.values(), *self._waiting]:
+                job.fail(end)
+            self._held = 0
+            self._rest()
+            while self._users:
+                self._inbox.get()
+            self.engine.close()
+
+    def _turn(self) -> None:
+        idle = not self._running and not self._waiting
+        if idle:
+            self._rest()
+        self._receive(wait=idle)
+        self._drop()
+        self._admit()
+        if self._running:
+            self._round()
+
+    def _rest(self) -> None:
+        try:
+            self._at_rest()
+        except Exception:
+            _logger.exception("what is done at rest failed")
+
+    def _receive(self, *, wait: bool) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._inbox.get(block=wait)
+                wait = False
+                if job is not None:
+                    self._waiting.append(job)
+
+    def _drop(self) -> None:
+        """Finish what was cancelled or is out of time, wherever it stands."""
+        for job in list(self._waiting):
+            if reason := job.over:
+                self._release()
+                job.finish(reason)
+                self._waiting.remove(job)
+        for sequence, job in list(self._running.items()):
+            if reason := job.over:
+                self.engine.finish(sequence, reason)
+                self._finish(sequence, reason)
+
+    def _admit(self) -> None:
+        while self._waiting and self.engine.free:
+            job = self._waiting[0]  # and there it stays until it runs or has failed: no job is ever in between
+            try:
+                sequence = self.engine.add(job.tokens, job.sampler, max_tokens=job.max_tokens, draft=job.limits.draft)
+            except (DSparkError, MemoryError) as error:
+                self._release()
+                job.fail(_told(error))
+            else:
+                job.stats = sequence.stats
+                self._running[sequence] = job
+            self._waiting.popleft()
+
+    def _round(self) -> None:
+        try:
+            records = self.engine.step()
+        except (DSparkError, MemoryError) as error:
+            for sequence in self.engine.abandon():
+                self._release()
+                self._running[sequence].fail(_told(error))
+                del self._running[sequence]
+            return
+        for sequence, record in records:
+            job = self._running[sequence]
+            kept = job.take(record)
+            reason = sequence.finish_reason
+            if job.stream.stopped:
+                reason = FinishReason.STOP
+                keep = len(sequence.tokens) - len(record.tokens) + kept
+                self.engine.finish(sequence, reason, keep=keep)
+            if reason:
+                self._finish(sequence, reason)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        self._release()
+        self._running[sequence].finish(reason)
+        del self._running[sequence]
+
+    def _release(self) -> None:
+        """One job fewer: before its reader hears of the end, and perhaps asks again."""
+        with self._lock:
+            self._held -= 1
+
+
+def _told(error: DSparkError | MemoryError) -> DSparkError:
+    if isinstance(error, DSparkError):
+        return error
+    return OutOfMemoryError("the machine has no memory left for this round; close other programs or lower --ctx-size")
