@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dspark_local.convert import dense, drafter, repair, trim
-from dspark_local.convert.checkpoint import Checkpoint
+from dspark_local.convert.checkpoint import Checkpoint, published_name
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
@@ -25,6 +25,7 @@ __all__ = [
     "exact_type",
     "keeps_codes",
     "outline_target",
+    "published_name",
     "repair_draft",
     "trim_draft",
 ]

@@ -54,7 +54,7 @@ def convert(
     vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
 
     def keys(writer: GGUFWriter) -> None:
-        writer.add_name(checkpoint.folder.name)
+        writer.add_name(checkpoint.name)
         writer.add_file_type(file_type(kind, kept))
         tables.hyperparameters(writer, config)
         family.keys(writer, config)

@@ -79,7 +79,7 @@ def convert(draft: Checkpoint, target: Target, out: Path, kind: Type, progress: 
         tensors.append(values("d2t", _target_ids(draft, have["d2t"], block, target)))
 
     def keys(writer: GGUFWriter) -> None:
-        writer.add_name(draft.folder.name)
+        writer.add_name(draft.name)
         writer.add_file_type(file_type(kind))
         tables.hyperparameters(writer, config)
         family.keys(writer, config)
@@ -103,7 +103,7 @@ def _refuse_stranger(draft: Checkpoint, config: Config, target: Target) -> None:
     for key, (ours, theirs) in told.items():
         if ours != theirs:
             raise ConvertError(
-                f"{draft.folder.name} is no drafter of {target.name}: its {key} is {ours}, the target's {theirs}"
+                f"{draft.name} is no drafter of {target.name}: its {key} is {ours}, the target's {theirs}"
             )
 
 

@@ -57,7 +57,7 @@ class CheckpointTarget:
         config = family.config(checkpoint)
         self._checkpoint = checkpoint
         self.tied = config.flag("tie_word_embeddings", default=family.tied)
-        self.name = checkpoint.folder.name
+        self.name = checkpoint.name
         self.hidden_size = config.count("hidden_size")
         self.vocab_size = config.count("vocab_size")
         self.num_hidden_layers = config.layers
