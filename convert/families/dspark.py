@@ -114,8 +114,11 @@ GEMMA4_DRAFT = Family(
     },
 )
 DRAFTERS = (QWEN3_DRAFT, GEMMA4_DRAFT)
-# What is told of architectures that are not in a table, by a part of their name.
+_NORMED = "an Eagle3 drafter of DeepSpec's; llama.cpp's graph for Eagle3 has no place for its norms of queries and keys"
+# What is told of architectures that are not in a table, by the first part of their name that is here.
 _OTHERS = {
+    "Qwen3Eagle3": _NORMED,
+    "Gemma4Eagle3": _NORMED,
     "Eagle3": "an Eagle3 drafter, which dspark-local does not run; llama.cpp's own converter and server do",
     "DeepseekV4": "a DeepSeek-V4 drafter, which is not converted yet; llama.cpp's own converter does it",
     "DFlash2": "a DFlash2 drafter, whose selector dspark-local does not run; llama.cpp's own converter and server do",
