@@ -78,7 +78,7 @@ def draft(src: str, of: str, kind: str, out: Path | None) -> int:
     target, folder = _target(of), _found(src)
     beside = target.absolute().parent if Path(of).is_file() else Path()
     path = out or beside / f"dspark-{_target_name(target)}-{kind.upper()}.gguf"
-    return _written(path, lambda report: convert_draft(folder, target, path, type=kind, progress=report))
+    return _written(path, lambda report: convert_draft(folder, target, path, type=kind, progress=report, tell=_tell))
 
 
 @command.command("repair")
