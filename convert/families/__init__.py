@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dspark_local.convert.families.deepseek import DEEPSEEK4_DRAFT
 from dspark_local.convert.families.dspark import GEMMA4_DRAFT, QWEN3_DRAFT
 from dspark_local.convert.families.gemma import GEMMA2, GEMMA3
 from dspark_local.convert.families.gemma4 import GEMMA4
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dspark_local.convert.family import Family
 
 TARGETS = (LLAMA, QWEN2, QWEN3, GEMMA2, GEMMA3, GEMMA4)
-DRAFTERS = (QWEN3_DRAFT, GEMMA4_DRAFT)
+DRAFTERS = (QWEN3_DRAFT, GEMMA4_DRAFT, DEEPSEEK4_DRAFT)
 _NORMED = "an Eagle3 drafter of DeepSpec's; llama.cpp's graph for Eagle3 has no place for its norms of queries and keys"
 # What is told of drafters that are not in a table, by the first part of their name that is here.
 _OTHERS = {
