@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dspark_local.convert import dense, drafter, repair, trim
-from dspark_local.convert.checkpoint import Checkpoint
+from dspark_local.convert.checkpoint import Checkpoint, published_name
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from dspark_local.convert.family import Tell
+    from dspark_local.convert.plan import Tell
     from dspark_local.convert.target import Target
     from dspark_local.convert.writer import Progress
 
@@ -25,6 +25,7 @@ __all__ = [
     "exact_type",
     "keeps_codes",
     "outline_target",
+    "published_name",
     "repair_draft",
     "trim_draft",
 ]
@@ -62,12 +63,20 @@ def outline_target(src: Path, out: Path, *, type: str) -> Path:  # noqa: A002 - 
     return dense.convert(Checkpoint(Path(src)), Path(out), parse(type), None, outline=True)
 
 
-def convert_draft(src: Path, target: Path, out: Path, *, type: str, progress: Progress | None = None) -> Path:  # noqa: A002 - the field's word
+def convert_draft(
+    src: Path,
+    target: Path,
+    out: Path,
+    *,
+    type: str,  # noqa: A002 - the field's word
+    progress: Progress | None = None,
+    tell: Tell = lambda _name, _kind, _error: None,
+) -> Path:
     """Convert the drafter in folder `src` as `convert_target` does; `target` is its target's folder, or a GGUF of it.
 
     A GGUF of the target must be F32, F16 or BF16 where the drafter brings an embedding or a head of its own.
     """
-    return drafter.convert(Checkpoint(Path(src)), _target(target), Path(out), parse(type), progress)
+    return drafter.convert(Checkpoint(Path(src)), _target(target), Path(out), parse(type), progress, tell=tell)
 
 
 def repair_draft(draft: Path, target: Path, out: Path, *, progress: Progress | None = None) -> Path | None:

@@ -40,6 +40,14 @@ class Stored:
     end: int
 
 
+def published_name(folder: Path) -> str:
+    """What a checkpoint is called: as its folder; in the hub's cache, whose folders are commits, as its repository."""
+    folder = folder.resolve()
+    storage = folder.parent.parent.name
+    cached = folder.parent.name == "snapshots" and storage.startswith("models--")
+    return storage.rpartition("--")[2] if cached else folder.name
+
+
 class Checkpoint:
     """Config and tensors of a folder; rows are read when they are asked for, and nothing is kept.
 
@@ -47,7 +55,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.name = folder, published_name(folder)
         self.config: dict[str, Any] = self.json("config.json")
         self.tensors: dict[str, Stored] = {}
         for path in self._shards():

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from gguf import GGMLQuantizationType
 
-from dspark_local.convert import family as tables
 from dspark_local.convert.families import target_family
+from dspark_local.convert.family import EMBEDDING, HEAD, LAST_NORM, hyperparameters
 from dspark_local.convert.packed.schemes import scheme_of
+from dspark_local.convert.plan import Tell, plan, table
 from dspark_local.convert.quantise import Type, file_type
 from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
 from dspark_local.convert.writer import values, write
@@ -29,7 +30,7 @@ def convert(
     progress: Progress | None,
     *,
     outline: bool = False,
-    tell: tables.Tell = lambda _name, _kind, _error: None,
+    tell: Tell = lambda _name, _kind, _error: None,
 ) -> Path:
     """Write the target, or an outline of it (see `write`); its head only where it is not the embedding.
 
@@ -41,22 +42,22 @@ def convert(
     tied = config.flag("tie_word_embeddings", default=family.tied)
     # exports of tied models sometimes repeat the embedding as a head
     ignored = family.unused(config) | (frozenset({"lm_head.weight"}) if tied else frozenset[str]())
-    root = (tables.EMBEDDING, *(() if tied else (tables.HEAD,)), *family.root, tables.LAST_NORM)
-    rows = tables.table(family, config, root, family.sizes(config, 0))
+    root = (EMBEDDING, *(() if tied else (HEAD,)), *family.root, LAST_NORM)
+    rows = table(family, config, root, family.sizes(config, 0))
     kept: list[GGMLQuantizationType] = []
 
     def heard(name: str, code: str, error: float) -> None:
         kept.append(GGMLQuantizationType[code])
         tell(name, code, error)
 
-    tensors = tables.plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=heard)
+    tensors = plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=heard)
     tensors += [values(name, array) for name, array in family.computed(config).items()]
     vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
 
     def keys(writer: GGUFWriter) -> None:
-        writer.add_name(checkpoint.folder.name)
+        writer.add_name(checkpoint.name)
         writer.add_file_type(file_type(kind, kept))
-        tables.hyperparameters(writer, config)
+        hyperparameters(writer, config)
         family.keys(writer, config)
         vocabulary.write(writer)
 

@@ -7,15 +7,15 @@ over a vocabulary of its own is always its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dspark_local.convert import family as tables
+from dspark_local.convert.block import read_block
 from dspark_local.convert.checkpoint import slabs
-from dspark_local.convert.config import shown
-from dspark_local.convert.families.dspark import ROOT, draft_family
+from dspark_local.convert.families import draft_family
+from dspark_local.convert.plan import Tell, named, plan, table
 from dspark_local.convert.quantise import file_type
 from dspark_local.convert.target import EMBEDDING, HEAD
 from dspark_local.convert.writer import values, write
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from gguf import GGUFWriter
 
+    from dspark_local.convert.block import Block
     from dspark_local.convert.checkpoint import Checkpoint
     from dspark_local.convert.config import Config
     from dspark_local.convert.quantise import Type
@@ -36,30 +37,22 @@ if TYPE_CHECKING:
 _OWN = {"embed_tokens.weight": (tables.EMBEDDING, EMBEDDING), "lm_head.weight": (tables.HEAD, HEAD)}
 
 
-_LONGEST_BLOCK = 256  # what formats/hyper.py takes
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What config.json says of a draft block; `layers` are those whose outputs are tapped, from 0."""
-
-    size: int
-    layers: tuple[int, ...]
-    mask: int
-    sample_from_anchor: bool
-    causal: bool
-    markov_rank: int
-    draft_vocab: int
-
-
-def convert(draft: Checkpoint, target: Target, out: Path, kind: Type, progress: Progress | None) -> Path:
+def convert(
+    draft: Checkpoint,
+    target: Target,
+    out: Path,
+    kind: Type,
+    progress: Progress | None,
+    *,
+    tell: Tell = lambda _name, _kind, _error: None,
+) -> Path:
     """Write the drafter of `target`, with the target's tokenizer. Raises ConvertError."""
     family = draft_family(draft)
     config = family.config(draft)
     family.check(config)
     _refuse_stranger(draft, config, target)
-    block = _block(config, target)
-    have = tables.named(draft)
+    block = read_block(config, target)
+    have = named(draft, family)
     known = family.sizes(config, 0) | {
         "taps": len(block.layers) * config.count("hidden_size"),
         "rank": block.markov_rank,
@@ -68,18 +61,18 @@ def convert(draft: Checkpoint, target: Target, out: Path, kind: Type, progress: 
         "conf": config.count("hidden_size") + block.markov_rank,
         "conf_bias": int("confidence_head.proj.bias" in have),
     }
-    rows = tables.table(family, config, (*ROOT, *_own_heads(draft, config, target, block, have)), known)
+    rows = table(family, config, (*family.root, *_own_heads(draft, config, target, block, have)), known)
     reduced = block.draft_vocab < config.count("vocab_size")
     if reduced and "d2t" not in have:
         raise ConvertError(f"{draft.folder} has a vocabulary of its own, but no d2t that maps it to the target's")
-    ignored = frozenset({*_OWN, "t2d", *(("d2t",) if reduced else ())})
-    tensors = tables.plan(draft, family, config, rows, kind, ignored=ignored)
+    ignored = family.unused(config) | {*_OWN, "t2d", *(("d2t",) if reduced else ())}
+    tensors = plan(draft, family, config, rows, kind, ignored=ignored, tell=tell)
     tensors += [values(name, array) for name, array in family.computed(config).items()]
     if reduced:
         tensors.append(values("d2t", _target_ids(draft, have["d2t"], block, target)))
 
     def keys(writer: GGUFWriter) -> None:
-        writer.add_name(draft.folder.name)
+        writer.add_name(draft.name)
         writer.add_file_type(file_type(kind))
         tables.hyperparameters(writer, config)
         family.keys(writer, config)
@@ -103,67 +96,8 @@ def _refuse_stranger(draft: Checkpoint, config: Config, target: Target) -> None:
     for key, (ours, theirs) in told.items():
         if ours != theirs:
             raise ConvertError(
-                f"{draft.folder.name} is no drafter of {target.name}: its {key} is {ours}, the target's {theirs}"
+                f"{draft.name} is no drafter of {target.name}: its {key} is {ours}, the target's {theirs}"
             )
-
-
-def _block(config: Config, target: Target) -> Block:
-    nested = config.part("dflash_config")
-
-    def either(key: str, default: Any = None) -> Any:  # noqa: ANN401 - whatever a config holds
-        value = nested.get(key)
-        return config.get(key, default) if value is None else value
-
-    head, rank = either("markov_head_type", "vanilla"), either("markov_rank", 0)
-    if head != "vanilla":
-        raise ConvertError(f"llama.cpp has no graph for a {head} Markov head")
-    for key in ("use_swa", "attention_value_scale", "conv_kernel_size", "output_multiplier", "input_embedding_scale"):
-        if either(key):
-            raise config.fault(f"{key} is not converted yet")
-    vocab = config.count("vocab_size")
-    draft_vocab = config.count("draft_vocab_size", vocab)
-    if draft_vocab > vocab:
-        raise config.fault(f"draft_vocab_size {draft_vocab} is more than vocab_size {vocab}")
-    if not isinstance(rank, int) or rank < 0:
-        raise config.fault(f"markov_rank must be a number, not {shown(rank)}")
-    # exports of the speculators library begin a block with a token that is no draft, DeepSpec's do not
-    speculators = "transformer_layer_config" in config.values or "aux_hidden_state_layer_ids" in config.values
-    causal = config.get("is_causal", nested.get("causal"))
-    size = either("block_size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= _LONGEST_BLOCK:  # noqa: PLR2004 - anchor and draft
-        raise config.fault(f"block_size must be a number from 2 to {_LONGEST_BLOCK}, not {shown(size)}")
-    return Block(
-        size=size,
-        layers=_layers(config, either, target),
-        mask=_mask(config, either("mask_token_id")),
-        sample_from_anchor=config.flag("sample_from_anchor", default=not speculators),
-        causal=bool(causal),
-        markov_rank=rank,
-        draft_vocab=draft_vocab,
-    )
-
-
-def _mask(config: Config, mask: object) -> int:
-    if not isinstance(mask, int) or not 0 <= mask < config.count("vocab_size"):
-        raise config.fault(f"mask_token_id must be a token of the vocabulary, not {shown(mask)}")
-    return mask
-
-
-def _layers(config: Config, either: Any, target: Target) -> tuple[int, ...]:  # noqa: ANN401 - the lookup of _block
-    """Layers whose outputs are tapped; the last layer's is not to be had.
-
-    DeepSpec counts them as outputs from 0, speculators as inputs of the layer after.
-    """
-    key, shift = "target_layer_ids", 0
-    layers = either(key)
-    if layers is None:
-        key, shift = "aux_hidden_state_layer_ids", 1
-        layers = config.get(key)
-    last = target.num_hidden_layers - 1
-    fits = isinstance(layers, list) and layers and all(isinstance(i, int) and 0 <= i - shift < last for i in layers)
-    if not fits:
-        raise config.fault(f"{key} must name layers below the target's last ({last + shift}), not {shown(layers)}")
-    return tuple(i - shift for i in layers)
 
 
 def _own_heads(

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dspark_local.convert.checkpoint import Checkpoint
-from dspark_local.convert.families import target_family
-from dspark_local.convert.families.dspark import draft_family
+from dspark_local.convert.families import draft_family, target_family
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
 from dspark_local.errors import ConvertError

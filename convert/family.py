@@ -1,33 +1,21 @@
-"""What families share: tensors as tables, shapes from the config, and the guards between them."""
+"""What a family of models is: its tensors as tables, its keys, and what it refuses; and what families share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dspark_local.convert.config import Config
-from dspark_local.convert.packed.bundles import find_bundles
-from dspark_local.convert.quantise import type_of
-from dspark_local.convert.writer import Planned, floats, values
-from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gguf import GGUFWriter
 
     from dspark_local.convert.checkpoint import Checkpoint, Floats
-    from dspark_local.convert.quantise import Type
 
-Shape = tuple[int, ...]
 Sizes = dict[str, int]
-Read = Callable[[slice], Any]  # rows: floats, or blocks of codes
-Tell = Callable[[str, str, float], None]  # name and type of a tensor, largest error in steps of its codes
 
 # Before the names of the text model's tensors, the longest first; and parts of a model that do not write text.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
@@ -35,11 +23,18 @@ _OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "embed_vision.", "aud
 _DERIVED = (".rotary_emb.inv_freq",)  # what older exports hold though it follows from the config
 
 
+def bare_name(name: str) -> str | None:
+    """A tensor's name in the tables; None for parts of a model that do not write text."""
+    bare = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), name)
+    return None if bare.startswith(_OTHER_PARTS) or bare.endswith(_DERIVED) else bare
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One tensor of a table: the checkpoint's name, GGUF's, the sizes of its shape by name, rows first.
 
-    `when` names the flag of config.json with which it is there; `turn` says what must be done to its rows.
+    A name with an asterisk stands for one tensor a number, which lie in GGUF's one behind the other; the first size
+    counts them. `when` names the flag of config.json with which it is there; `turn` says what must be done to its rows.
     """
 
     theirs: str
@@ -58,7 +53,7 @@ class Family:
     what changes the function and is not converted; `computed` gives tensors that no checkpoint holds, `unused` names
     some that one may hold for nothing; `sizes` are those of a layer, 0 for what it lacks; `shifted_norms` are stored
     less 1; `tied` is what tie_word_embeddings means where it is missing; `tokenizer` is "", or the name of one that
-    only this family has.
+    only this family has; `bare` and `settings` turn names and config.json into the words of the tables.
     """
 
     arch: str
@@ -74,10 +69,12 @@ class Family:
     shifted_norms: bool = False
     tied: bool = False
     tokenizer: str = ""
+    bare: Callable[[str], str | None] = bare_name
+    settings: Callable[[Checkpoint], Mapping[str, Any]] = lambda checkpoint: checkpoint.config
 
     def config(self, checkpoint: Checkpoint) -> Config:
         """The checkpoint's config as this family reads it."""
-        return Config(checkpoint.folder / "config.json", checkpoint.config, self.defaults)
+        return Config(checkpoint.folder / "config.json", self.settings(checkpoint), self.defaults)
 
 
 # The layer that Llama made common: two norms, four projections, SwiGLU.
@@ -158,128 +155,3 @@ def refuse(config: Config, *flags: str, act: tuple[str, ...] = ("silu",)) -> Non
     given = config.get("hidden_activation", config.get("hidden_act", act[0]))
     if given not in act:
         raise config.fault(f"hidden_act {given!r} is not converted yet")
-
-
-Table = dict[str, tuple[Row, str, Shape]]  # checkpoint name → row, GGUF name, shape
-
-
-def table(family: Family, config: Config, root: tuple[Row, ...], known: Sizes) -> Table:
-    """All tensors of a checkpoint: those of `root` by the sizes in `known`, then every layer's."""
-    rows: Table = {row.theirs: (row, row.ours, _shape(row, known)) for row in root if _is_there(row, config, known)}
-    for i in range(config.layers):
-        known = family.sizes(config, i)
-        for row in family.layer:
-            if _is_there(row, config, known):
-                rows[f"layers.{i}.{row.theirs}"] = (row, f"blk.{i}.{row.ours}", _shape(row, known))
-    return rows
-
-
-def _is_there(row: Row, config: Config, known: Sizes) -> bool:
-    return (not row.when or config.flag(row.when)) and all(known[size] for size in row.shape.split())
-
-
-def _shape(row: Row, known: Sizes) -> Shape:
-    return tuple(known[size] for size in row.shape.split())
-
-
-def plan(
-    checkpoint: Checkpoint,
-    family: Family,
-    config: Config,
-    rows: Table,
-    kind: Type,
-    *,
-    ignored: frozenset[str] = frozenset(),
-    tell: Tell = lambda _name, _kind, _error: None,
-) -> list[Planned]:
-    """What to write, in the table's order; `tell` hears of each tensor whose 4-bit codes are kept.
-
-    Raises ConvertError when the checkpoint lacks a tensor of the table, has one beyond it that is not in `ignored`,
-    or one of another shape than its config says.
-    """
-    bundles = find_bundles(checkpoint, named(checkpoint), rows)
-    shapes = {name: checkpoint.tensors[stored].shape for name, stored in bundles.plain.items()}
-    shapes |= {name: kept.shape for name, kept in bundles.kept.items()}
-    match(checkpoint, {theirs: shape for theirs, (_, _, shape) in rows.items()}, shapes, ignored=ignored)
-    planned = []
-    for theirs, (row, ours, shape) in rows.items():
-        if kept := bundles.kept.get(theirs):
-            planned.append(Planned(ours, shape, kept.kind, _turned(row, family, config, kept.rows)))
-            if kept.scale is not None:
-                scale = np.array([kept.scale], np.float32)
-                planned.append(values(ours.removesuffix("weight") + "scale", scale))
-            tell(ours, kept.kind.name, kept.error)
-        else:
-            planned.append(_plain(checkpoint, family, config, row, (bundles.plain[theirs], ours), shape, kind))
-    return planned
-
-
-def _plain(
-    checkpoint: Checkpoint, family: Family, config: Config, row: Row, names: tuple[str, str], shape: Shape, kind: Type
-) -> Planned:
-    """A tensor of floats: as its bits where its type stays and its numbers do, else read and encoded."""
-    theirs, ours = names
-    type_ = type_of(ours, shape, kind)
-    shifted = row.turn == "norm" and family.shifted_norms
-    if checkpoint.tensors[theirs].dtype == type_.name and not shifted:
-        return Planned(ours, shape, type_, _turned(row, family, config, partial(checkpoint.same, theirs)))
-    return floats(ours, shape, type_, _turned(row, family, config, partial(checkpoint.read, theirs)))
-
-
-def named(checkpoint: Checkpoint) -> dict[str, str]:
-    """Names of the tables → the checkpoint's, without the parts of a model that do not write text."""
-    have: dict[str, str] = {}
-    for name in checkpoint.tensors:
-        bare = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), name)
-        if bare.startswith(_OTHER_PARTS) or bare.endswith(_DERIVED):
-            continue
-        if bare in have:
-            raise ConvertError(
-                f"{checkpoint.folder} has a tensor both with `model.` before its name and without ({bare})"
-            )
-        have[bare] = name
-    return have
-
-
-def match(
-    checkpoint: Checkpoint, shapes: dict[str, Shape], have: dict[str, Shape], *, ignored: frozenset[str] = frozenset()
-) -> None:
-    """Raise ConvertError unless what the checkpoint has are exactly these tensors, of these shapes."""
-    if missing := sorted(shapes.keys() - have.keys()):
-        raise ConvertError(f"{checkpoint.folder} lacks {_some(missing)}; the checkpoint is not whole")
-    if extra := sorted(have.keys() - shapes.keys() - ignored):
-        raise ConvertError(f"{checkpoint.folder} has {_some(extra)}, which this family does not know")
-    for theirs, shape in shapes.items():
-        if have[theirs] != shape:
-            raise ConvertError(f"{theirs} has shape {list(have[theirs])}, and config.json says {list(shape)}")
-
-
-def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
-
-
-def _turned(row: Row, family: Family, config: Config, read: Read) -> Read:
-    """`read`, followed by what the row's `turn` asks for."""
-    if row.turn == "norm" and family.shifted_norms:
-        return lambda rows: read(rows) + np.float32(1)
-    if row.turn == "interleave":
-        return partial(_by_head, read, config.head_dim, interleaved)
-    if row.turn == "separate" and not config.flag("rope_is_neox_style", default=True):
-        return partial(_by_head, read, config.head_dim, separated)
-    return read
-
-
-def _by_head(read: Callable[[slice], Any], head: int, turn: Callable[[Any, int], Any], rows: slice) -> Any:  # noqa: ANN401 - floats, codes or scales
-    first, last = rows.start // head, -(-rows.stop // head)
-    turned = turn(read(slice(first * head, last * head)), head)
-    return turned[rows.start - first * head : rows.stop - first * head]
-
-
-def interleaved(whole: Any, head: int) -> Any:  # noqa: ANN401 - as above
-    """Rows whose rotary pairs (i, i + head/2) within a head come to stand side by side, as arch `llama` has them."""
-    return whole.reshape(-1, 2, head // 2, *whole.shape[1:]).swapaxes(1, 2).reshape(whole.shape)
-
-
-def separated(whole: Any, head: int) -> Any:  # noqa: ANN401 - as above
-    """The reverse of `interleaved`."""
-    return whole.reshape(-1, head // 2, 2, *whole.shape[1:]).swapaxes(1, 2).reshape(whole.shape)

@@ -31,7 +31,8 @@ class Type(StrEnum):
 
 # A 4-bit file keeps its vocabulary matrices at 8 bits, as llama.cpp's recipes keep them above the rest.
 _VOCABULARY = ("token_embd.weight", "output.weight", "markov_w1.weight", "markov_w2.weight")
-_ALWAYS_F32 = ("conf_proj.weight",)  # one row: nothing to gain
+# One row, or few: nothing to gain; and what decides over experts and streams is stored as F32 by those who train it.
+_ALWAYS_F32 = ("conf_proj.weight", "ffn_gate_inp.weight", "hc_attn_fn.weight", "hc_ffn_fn.weight", "hc_fn.weight")
 _FILE_TYPES = {
     Type.F32: LlamaFileType.ALL_F32,
     Type.F16: LlamaFileType.MOSTLY_F16,
@@ -64,7 +65,7 @@ def file_type(kind: Type, kept: Iterable[GGMLQuantizationType] = ()) -> int:
 
 def type_of(name: str, shape: tuple[int, ...], kind: Type) -> GGMLQuantizationType:
     """Type of one tensor in a file of type `kind`. Raises ConvertError when its rows do not divide into blocks."""
-    if len(shape) < 2 or name in _ALWAYS_F32:  # noqa: PLR2004 - vectors
+    if len(shape) < 2 or name.endswith(_ALWAYS_F32):  # noqa: PLR2004 - vectors
         return GGMLQuantizationType.F32
     if kind is Type.Q4_0 and name in _VOCABULARY:
         kind = Type.Q8_0

@@ -10,9 +10,10 @@ from gguf.quants import dequantize, quantize
 
 from dspark_local.convert.copying import copy_keys
 from dspark_local.convert.families import target_family
-from dspark_local.convert.family import named
+from dspark_local.convert.plan import named
 from dspark_local.convert.tokenizers.vocabulary import read_vocabulary
 from dspark_local.errors import ConvertError
+from dspark_local.formats.dflash import TAPS_LAST
 from dspark_local.formats.gguf import GGUF
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ _MASK = "tokenizer.ggml.mask_token_id"
 
 
 class Target(Protocol):
-    """Sizes are numbers of config.json, whichever file they come from."""
+    """Sizes are numbers of config.json, whichever file they come from.
+
+    `taps_last`: llama.cpp gives what its last layer puts out.
+    """
 
     name: str
     hidden_size: int
     vocab_size: int
     num_hidden_layers: int
     tied: bool
+    taps_last: bool
 
     def write_tokenizer(self, writer: GGUFWriter, *, mask: int) -> None:
         """Add the target's tokenizer to a file, with `mask` as the token that fills a draft block."""
@@ -55,9 +60,10 @@ class CheckpointTarget:
     def __init__(self, checkpoint: Checkpoint) -> None:
         family = target_family(checkpoint)
         config = family.config(checkpoint)
-        self._checkpoint = checkpoint
+        self._checkpoint, self._family = checkpoint, family
+        self.taps_last = family.arch in TAPS_LAST
         self.tied = config.flag("tie_word_embeddings", default=family.tied)
-        self.name = checkpoint.folder.name
+        self.name = checkpoint.name
         self.hidden_size = config.count("hidden_size")
         self.vocab_size = config.count("vocab_size")
         self.num_hidden_layers = config.layers
@@ -70,7 +76,7 @@ class CheckpointTarget:
     def read(self, head: str, rows: slice) -> Floats:
         """See Target."""
         name = "lm_head.weight" if head == HEAD and not self.tied else "embed_tokens.weight"
-        have = named(self._checkpoint)
+        have = named(self._checkpoint, self._family)
         if name not in have:
             raise ConvertError(f"{self._checkpoint.folder} lacks {name}; the checkpoint is not whole")
         return self._checkpoint.read(have[name], rows)
@@ -91,6 +97,7 @@ class GGUFTarget:
         self.hidden_size = self._number("embedding_length")
         self.num_hidden_layers = self._number("block_count")
         self.vocab_size = self._gguf.count("tokenizer.ggml.tokens")
+        self.taps_last = self._gguf.arch in TAPS_LAST
         self.tied = HEAD not in self._gguf.tensors
 
     def _number(self, key: str) -> int:

@@ -20,19 +20,18 @@ from dspark_local.convert.family import (
 )
 from dspark_local.convert.family import sizes as common_sizes
 from dspark_local.convert.rope import FULL, read_rope
-from dspark_local.errors import ConvertError
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-    from dspark_local.convert.checkpoint import Checkpoint
     from dspark_local.convert.config import Config
     from dspark_local.convert.family import Sizes
 
-ROOT = (
+FEATURES = (
     Row("fc.weight", "fc.weight", "hidden taps"),
     Row("hidden_norm.weight", "enc.output_norm.weight", "hidden"),
-    LAST_NORM,
+)
+HEADS = (
     Row("markov_head.markov_w1.weight", "markov_w1.weight", "vocab rank"),
     Row("markov_head.markov_w2.weight", "markov_w2.weight", "draft_vocab rank"),
     Row("confidence_head.proj.weight", "conf_proj.weight", "conf_rows conf"),
@@ -87,6 +86,7 @@ def _rope_gemma(config: Config) -> float:
 
 QWEN3_DRAFT = Family(
     arch="dflash",
+    root=(*FEATURES, LAST_NORM, *HEADS),
     architectures=(
         "Qwen3DSparkModel",
         "DSparkDraftModel",
@@ -100,6 +100,7 @@ QWEN3_DRAFT = Family(
 )
 GEMMA4_DRAFT = Family(
     arch="dflash",
+    root=(*FEATURES, LAST_NORM, *HEADS),
     architectures=("Gemma4DSparkModel",),
     layer=(*SANDWICH_NORMS, _Q, _K, _O, *HEAD_NORMS, *FFN, Row("layer_scalar", "layer_output_scale.weight", "one")),
     keys=_keys_gemma,
@@ -113,24 +114,3 @@ GEMMA4_DRAFT = Family(
         "rms_norm_eps": 1e-6,
     },
 )
-DRAFTERS = (QWEN3_DRAFT, GEMMA4_DRAFT)
-# What is told of architectures that are not in a table, by a part of their name.
-_OTHERS = {
-    "Eagle3": "an Eagle3 drafter, which dspark-local does not run; llama.cpp's own converter and server do",
-    "DeepseekV4": "a DeepSeek-V4 drafter, which is not converted yet; llama.cpp's own converter does it",
-    "DFlash2": "a DFlash2 drafter, whose selector dspark-local does not run; llama.cpp's own converter and server do",
-}
-
-
-def draft_family(checkpoint: Checkpoint) -> Family:
-    """The family of a drafter. Raises ConvertError for one that is not converted."""
-    named = checkpoint.config.get("architectures")
-    found = str(named[0]) if isinstance(named, list) and named else "nothing"
-    for family in DRAFTERS:
-        if found in family.architectures:
-            return family
-    for part, what in _OTHERS.items():
-        if part in found:
-            raise ConvertError(f"{checkpoint.folder} is {what}")
-    known = ", ".join(name for family in DRAFTERS for name in family.architectures)
-    raise ConvertError(f"{checkpoint.folder} holds {found}; drafters that can be converted are {known}")

@@ -43,7 +43,7 @@ class Packed:
 class Kept:
     """What became of a matrix: its GGUF type, how its rows are encoded, and the largest error in steps of its codes."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     kind: GGMLQuantizationType
     rows: Callable[[slice], npt.NDArray[Any]]
     error: float

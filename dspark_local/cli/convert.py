@@ -1,4 +1,4 @@
-"""`dspark-local convert target|draft`: a checkpoint folder becomes a GGUF file."""
+"""`dspark-local convert target|draft`: a checkpoint, in a folder or on the hub, becomes a GGUF file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def command() -> None:
 
 
 @command.command("target")
-@click.argument("src", type=PATH)
+@click.argument("src")
 @click.option(
     "--to",
     "kind",
@@ -36,46 +36,56 @@ def command() -> None:
 )
 @click.option("--imatrix", type=PATH, help="An importance matrix by llama-imatrix, for types of llama.cpp's quantiser.")
 @out
-def target(src: Path, kind: str | None, imatrix: Path | None, out: Path | None) -> int:
-    """Convert the target in folder SRC (Llama, Mistral, Qwen2, Qwen3, Gemma 2 to 4)."""
+def target(src: str, kind: str | None, imatrix: Path | None, out: Path | None) -> int:
+    """Convert the target SRC, a folder or a hub id (Llama, Mistral, Qwen2, Qwen3, Gemma 2 to 4)."""
     from dspark_local.cli.quantised import convert_quantised  # noqa: PLC0415 - it loads gguf, llama.cpp and more
-    from dspark_local.convert import convert_target, exact_type, keeps_codes  # noqa: PLC0415
+    from dspark_local.convert import convert_target, exact_type, keeps_codes, published_name  # noqa: PLC0415
     from dspark_local.loading import default_threads  # noqa: PLC0415
 
-    kept = keeps_codes(src)
-    kind = (kind or (exact_type(src) if kept else "Q4_K_M")).upper()
+    folder = _found(src)
+    kept = keeps_codes(folder)
+    kind = (kind or (exact_type(folder) if kept else "Q4_K_M")).upper()
     if kept and kind not in _STREAMED:
         raise UsageError(f"{src} has 4-bit weights, which are kept; --to is of the others: {', '.join(_STREAMED)}")
-    path = out or Path(f"{src.resolve().name}-{kind}.gguf")
+    path = out or Path(f"{published_name(folder)}-{kind}.gguf")
     if kind in _STREAMED:
         if imatrix:
             raise UsageError(f"--imatrix has no effect on {kind}")
-        return _written(path, lambda report: convert_target(src, path, type=kind, progress=report, tell=_tell))
+        return _written(path, lambda report: convert_target(folder, path, type=kind, progress=report, tell=_tell))
     _refuse_folder(path)
     with Progress() as progress:
-        convert_quantised(src, path, kind, imatrix=imatrix, threads=default_threads(), say=say, progress=progress)
+        convert_quantised(folder, path, kind, imatrix=imatrix, threads=default_threads(), say=say, progress=progress)
     click.echo(path)
     return 0
 
 
 @command.command("draft")
-@click.argument("src", type=PATH)
-@click.option("--target", "of", type=PATH, required=True, help="Its target: a checkpoint folder or a GGUF file.")
+@click.argument("src")
+@click.option("--target", "of", required=True, help="Its target: a checkpoint folder, a GGUF file, or a hub id.")
 @click.option("--to", "kind", default="Q4_0", show_default=True, help="F32, F16, BF16, Q8_0 or Q4_0.")
-@click.option("--out", type=PATH, help="The file to write; by default dspark-TARGET-TYPE.gguf beside the target.")
-def draft(src: Path, of: Path, kind: str, out: Path | None) -> int:
-    """Convert the drafter in folder SRC (DeepSpec's and speculators' DSpark, DFlash), trained for a target."""
+@click.option(
+    "--out",
+    type=PATH,
+    help="The file to write; by default dspark-TARGET-TYPE.gguf beside the target's GGUF, else here.",
+)
+def draft(src: str, of: str, kind: str, out: Path | None) -> int:
+    """Convert the drafter SRC, a folder or a hub id, trained for a target.
+
+    DeepSpec's, speculators', LFM2's and DeepSeek-V4's DSpark, and DFlash.
+    """
     from dspark_local.convert import convert_draft  # noqa: PLC0415 - it loads gguf and safetensors
 
-    path = out or (of.resolve().parent if of.is_file() else Path()) / f"dspark-{_target_name(of)}-{kind.upper()}.gguf"
-    return _written(path, lambda report: convert_draft(src, of, path, type=kind, progress=report))
+    target, folder = _target(of), _found(src)
+    beside = target.absolute().parent if Path(of).is_file() else Path()
+    path = out or beside / f"dspark-{_target_name(target)}-{kind.upper()}.gguf"
+    return _written(path, lambda report: convert_draft(folder, target, path, type=kind, progress=report, tell=_tell))
 
 
 @command.command("repair")
 @click.argument("draft", type=PATH)
-@click.option("--target", "of", type=PATH, required=True, help="Its target: a checkpoint folder or a GGUF file.")
+@click.option("--target", "of", required=True, help="Its target: a checkpoint folder, a GGUF file, or a hub id.")
 @click.option("--out", type=PATH, help="The mended file; by default DRAFT itself, replaced when the new one is whole.")
-def repair(draft: Path, of: Path, out: Path | None) -> int:
+def repair(draft: Path, of: str, out: Path | None) -> int:
     """Mend a drafter's GGUF whose head would be tied to its embedding, though its target's is not.
 
     llama.cpp's own converter makes such files; their drafts are garbage.
@@ -84,8 +94,9 @@ def repair(draft: Path, of: Path, out: Path | None) -> int:
 
     path = out or draft
     _refuse_folder(path)
+    target = _target(of)
     with Progress() as progress:
-        mended = repair_draft(draft, of, path, progress=lambda done, n: progress("mending", done / max(1, n)))
+        mended = repair_draft(draft, target, path, progress=lambda done, n: progress("mending", done / max(1, n)))
     if mended is None:
         say(f"{draft} needs no mending")
         return 0
@@ -115,6 +126,22 @@ def trim(draft: Path, of: Path, tokens: int, text: tuple[Path, ...], out: Path |
     )
 
 
+def _found(src: str) -> Path:
+    """Folder of the checkpoint that SRC names; one on the hub is fetched."""
+    from dspark_local.models.checkpoints import find_checkpoint  # noqa: PLC0415 - the hub's client takes half a second
+
+    with Progress() as progress:
+        return find_checkpoint(src, progress)
+
+
+def _target(of: str) -> Path:
+    """GGUF or folder that --target names; one on the hub is fetched."""
+    from dspark_local.models.checkpoints import find_target  # noqa: PLC0415 - as above
+
+    with Progress() as progress:
+        return find_target(of, progress)
+
+
 def _tell(name: str, kind: str, error: float) -> None:
     """One line of the report on weights that keep their codes."""
     how = "exact" if error == 0 else f"within {error:.2g} of a step, by the rounding of its scale to F16"
@@ -124,7 +151,9 @@ def _tell(name: str, kind: str, error: float) -> None:
 def _target_name(of: Path) -> str:
     """What is common to a target's files of all types: Qwen3-8B of Qwen3-8B-Q4_K_M.gguf."""
     if of.is_dir():
-        return of.resolve().name
+        from dspark_local.convert import published_name  # noqa: PLC0415 - it loads gguf and safetensors
+
+        return published_name(of)
     return _TYPE.sub("", of.name.removesuffix(".gguf"))
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dspark_local.formats.gguf import GGUF
 
 ARCH = "dflash"
+TAPS_LAST = frozenset({"deepseek4"})  # targets whose graph fills the tap behind their last layer (src/models)
 _DEFAULT_ANCHORS = True  # what llama.cpp assumes where the key is missing
 
 

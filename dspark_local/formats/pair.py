@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dspark_local.formats.dflash import DraftSpec, is_draft, read_draft_spec
+from dspark_local.formats.dflash import TAPS_LAST, DraftSpec, is_draft, read_draft_spec
 from dspark_local.formats.faults import format_fault, pair_fault
 from dspark_local.formats.vocab import TOKENS, vocab_size
 
@@ -41,7 +41,7 @@ def check_pair(target: GGUF, draft: GGUF) -> DraftSpec:
         what = f"its vocabulary has {spec.vocab_size} tokens, the target's {vocab_size(target)}"
         raise pair_fault(draft.path, target.path, what)
     _check_tokenizer(target, draft, spec)
-    if max(spec.target_layers) >= n_layer:  # the output of the last layer is not among llama.cpp's taps
+    if max(spec.target_layers) >= n_layer + (target.arch in TAPS_LAST):
         what = f"it taps the input of layer {max(spec.target_layers)}, the target's last is {n_layer - 1}"
         raise pair_fault(draft.path, target.path, what)
     if spec.owns_embedding and not spec.owns_head and "output.weight" in target.tensors:

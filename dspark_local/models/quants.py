@@ -17,6 +17,7 @@ PREFERRED = ("Q4_K_M", "Q4_0", "Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q5_K_M", "Q6_K", 
 CONFIG = "config.json"
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _QUANT = re.compile(r"(?<![A-Za-z0-9])((?:IQ|Q|TQ)\d\w*|MXFP4\w*|NVFP4|BF16|F16|F32)(?![A-Za-z0-9_])", re.IGNORECASE)
+_CHECKPOINT = (".safetensors", ".json", "tokenizer.model", "chat_template.jinja")
 _BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)  # GGUF files that are no language models
 
 
@@ -64,10 +65,10 @@ def checkpoint(files: Iterable[File]) -> tuple[File, ...]:
 
     Who fetches them in this order may take a configuration that is there as a sign that all is.
     """
-    files = [f for f in files if "/" not in f.path and f.path.endswith((".safetensors", ".json"))]
+    files = [f for f in files if "/" not in f.path and f.path.endswith(_CHECKPOINT)]
     if not {".safetensors", ".json"} <= {f.path[f.path.rindex(".") :] for f in files}:
         return ()
-    return tuple(sorted(files, key=lambda f: (f.path == CONFIG, f.path.endswith(".json"), f.path)))
+    return tuple(sorted(files, key=lambda f: (f.path == CONFIG, not f.path.endswith(".safetensors"), f.path)))
 
 
 def ggufs(files: Iterable[File]) -> list[tuple[File, ...]]:

@@ -30,6 +30,18 @@ DSPARK: dict[str, Any] = {
 }
 DRAFTS: dict[str, tuple[str, dict[str, Any]]] = {  # kind → family of the target, config
     "deepspec": ("qwen3", {**LAYER, **DSPARK, "architectures": ["Qwen3DSparkModel"], "target_layer_ids": [0, 2]}),
+    "dflash": (  # deepseek-ai/dflash_qwen3_4b_block7: DeepSpec's DFlash is its DSpark without the heads
+        "qwen3",
+        {
+            **LAYER,
+            "architectures": ["Qwen3DSparkModel"],
+            "block_size": BLOCK,
+            "mask_token_id": MASK,
+            "target_layer_ids": [0, 2],
+            "enable_confidence_head": False,
+            "markov_rank": 0,
+        },
+    ),
     "speculators": (
         "qwen3",
         {
@@ -80,11 +92,14 @@ class Draft(Model):
         self.tensors |= {
             "fc.weight": random(self.hidden, TAPS * self.hidden, seed=4),
             "hidden_norm.weight": np.ones(self.hidden, np.float32) + random(self.hidden, seed=5) / 4,
-            "markov_head.markov_w1.weight": random(VOCAB, RANK, seed=7),
-            "markov_head.markov_w2.weight": random(rows, RANK, seed=8),
-            "confidence_head.proj.weight": random(1, self.hidden + RANK, seed=9),
-            "confidence_head.proj.bias": random(1, seed=10),
         }
+        if config.get("markov_rank"):
+            self.tensors |= {
+                "markov_head.markov_w1.weight": random(VOCAB, RANK, seed=7),
+                "markov_head.markov_w2.weight": random(rows, RANK, seed=8),
+                "confidence_head.proj.weight": random(1, self.hidden + RANK, seed=9),
+                "confidence_head.proj.bias": random(1, seed=10),
+            }
         if rows < VOCAB:
             ids = np.sort(np.random.default_rng(1).permutation(VOCAB)[:rows])
             reach = np.zeros(VOCAB, bool)
@@ -149,14 +164,16 @@ class Draft(Model):
         tokens, logits, confidences, previous = [], [], [], anchor
         begins_with_a_draft = "aux_hidden_state_layer_ids" not in self.published
         for row in hidden if begins_with_a_draft else hidden[1:]:
-            w1 = self.w("markov_head.markov_w1.weight")[previous]
             line = np.full(VOCAB, -np.inf)
-            line[ids] = head @ row + self.w("markov_head.markov_w2.weight") @ w1
-            z = self.w("confidence_head.proj.weight")[0] @ np.concatenate((row, w1))
+            line[ids] = head @ row
+            if "markov_head.markov_w1.weight" in self.tensors:
+                w1 = self.w("markov_head.markov_w1.weight")[previous]
+                line[ids] += self.w("markov_head.markov_w2.weight") @ w1
+                z = self.w("confidence_head.proj.weight")[0] @ np.concatenate((row, w1))
+                confidences.append(1 / (1 + np.exp(-(z + self.w("confidence_head.proj.bias").item()))))
             previous = int(line.argmax())
             tokens.append(previous)
             logits.append(line)
-            confidences.append(1 / (1 + np.exp(-(z + self.w("confidence_head.proj.bias").item()))))
         return tokens, np.array(logits), np.array(confidences)
 
 

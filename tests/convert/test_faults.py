@@ -62,7 +62,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bias": (lambda f: edit(f, attention_bias=True), "attention_bias"),
     "small vocabulary": (lambda f: edit(f, vocab_size=200), r"embed_tokens.weight has shape \[300, 64\]"),
     "other activation": (lambda f: edit(f, hidden_act="gelu"), "'gelu' is not converted"),
-    "twice": (lambda f: put(f, "norm.weight", np.ones(HIDDEN, np.float32)), "with `model.` before its name"),
+    "twice": (lambda f: put(f, "norm.weight", np.ones(HIDDEN, np.float32)), "the same tensor twice"),
     "index without map": (lambda f: (f / "model.safetensors.index.json").write_text("{}{"), "cannot be read"),
     "odd index": (lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": [1]}'), "no weight_map"),
     "a folder for weights": (swap, "lacks"),

@@ -18,6 +18,7 @@ from dspark_local.convert import convert_draft, convert_target
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints, test_sentencepiece
 from tests.convert.configs import CONFIGS
+from tests.convert.deepseek import TARGET, Drafter
 from tests.convert.drafters import DRAFTS, Draft
 from tests.convert.families import Model
 
@@ -52,6 +53,8 @@ OURS = {
     "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_space_prefix", "%s.rope.freq_base", "%s.rope.freq_base_swa",
     "tokenizer.ggml.padding_token_id", "%s.feed_forward_length", "%s.attention.head_count_kv",
 }  # fmt: skip
+# What the graph assumes where they say nothing.
+DEEPSEEK = {"%s.sample_from_anchor", "%s.has_confidence_head"}
 OTHERWISE = {"general.name", "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.tokens",
              "%s.feed_forward_length"}  # fmt: skip
 
@@ -99,7 +102,7 @@ def test_targets(tmp_path: Path, family: str) -> None:
     compare(GGUF.open(convert_target(src, tmp_path / "ours.gguf", type="F32")), theirs(src, tmp_path / "theirs.gguf"))
 
 
-@pytest.mark.parametrize("kind", ["deepspec", "speculators", "lfm2"])
+@pytest.mark.parametrize("kind", ["deepspec", "speculators", "lfm2", "dflash"])
 def test_drafters(tmp_path: Path, kind: str) -> None:
     """The same; what they make of a drafter with heads of the target's is in test_repair.py."""
     family, config = DRAFTS[kind]
@@ -107,3 +110,24 @@ def test_drafters(tmp_path: Path, kind: str) -> None:
     draft = checkpoints.write(tmp_path / "D", config, Draft(kind, config).tensors, tokenized=False)
     ours = GGUF.open(convert_draft(draft, src, tmp_path / "ours.gguf", type="F32"))
     compare(ours, theirs(draft, tmp_path / "theirs.gguf", "--target-model-dir", str(src)))
+
+
+def test_a_drafter_of_deepseek_v4(tmp_path: Path) -> None:
+    """Codes of experts to the bit; what is FP8 they round to Q8_0, whatever type is asked for."""
+    src = Model("qwen3", TARGET).write(tmp_path / "T")
+    draft = Drafter(fp8=False).write(tmp_path / "D", architectures=["DeepseekV4DSparkModel"])
+    ours = GGUF.open(convert_draft(draft, src, tmp_path / "ours.gguf", type="F32"))
+    other = theirs(draft, tmp_path / "theirs.gguf", "--target-model-dir", str(src))
+    assert set(ours.tensors) == set(other.tensors)
+    for name, info in ours.tensors.items():
+        assert info.has_shape(*other.tensors[name].shape), name
+        a, b = (f.rows(name, slice(None)) for f in (ours, other))
+        if other.tensors[name].type.name == "Q8_0":
+            assert np.abs(a - b).max() <= np.abs(a).max() / 250, name
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=name)
+    lacks = [key for key in ours.header.entries if key not in other.header.entries]
+    assert {key.replace("dflash", "%s") for key in lacks} <= OURS | DEEPSEEK
+    for key in set(ours.header.entries) - set(lacks) - {k.replace("%s", "dflash") for k in OTHERWISE}:
+        a, b = ours.meta(key), other.meta(key)
+        assert a == (pytest.approx(b) if isinstance(a, float) else b), key

@@ -84,8 +84,9 @@ def test_a_repository_without_a_gguf_is_refused() -> None:
 
 def test_a_checkpoints_configuration_comes_last() -> None:
     """It being there then means that everything is."""
-    found = [f.path for f in checkpoint(files("config.json", "a.safetensors", "tokenizer.json", "x.bin", "sub/a.json"))]
-    assert found == ["a.safetensors", "tokenizer.json", "config.json"]
+    there = ("config.json", "tokenizer.model", "a.safetensors", "tokenizer.json", "x.bin", "sub/a.json")
+    found = [f.path for f in checkpoint(files(*there, "chat_template.jinja"))]
+    assert found == ["a.safetensors", "chat_template.jinja", "tokenizer.json", "tokenizer.model", "config.json"]
     assert checkpoint(files("config.json", "x.bin")) == ()
 
 
