@@ -12,6 +12,7 @@
     ├── OutOfMemoryError        the machine cannot hold what was asked for
     ├── BackendError            llama.cpp failed, or is not a build that we can drive
     ├── StorageError            the conversations cannot be read or written
+    ├── TrainingError           a training that cannot go on
     └── ClosedError             the runtime was closed; load it again
 
 Every message is one line that says what is wrong and what to do about it.
@@ -95,6 +96,12 @@ class StorageError(DSparkError):
     """The file that keeps the conversations cannot be read or written."""
 
     code = "storage"
+
+
+class TrainingError(DSparkError):
+    """A training cannot go on: its loss is no number, or the disk is full."""
+
+    code = "training"
 
 
 class ClosedError(DSparkError):
