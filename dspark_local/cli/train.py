@@ -26,12 +26,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--layers", metavar="I,I,…", help="Layers whose outputs are tapped.  [default: by the target's depth]")
 @click.option("--depth", type=click.IntRange(min=1), help="Layers of the drafter.  [default: by the target's depth]")
 @click.option("--block", type=click.IntRange(2, 16), default=7, show_default=True, help="Tokens of a draft block.")
-@click.option("--rank", type=click.IntRange(min=32), help="Of the Markov head.  [default: an eighth… of the width]")
+@click.option("--rank", type=click.IntRange(min=32), help="Of the Markov head.  [default: by the width, 256 at most]")
 @click.option("--mask-token", type=int, metavar="ID", help="Token that fills a block.  [default: one that is unused]")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Learning rates times this.")
 @click.option("--batch-tokens", type=click.IntRange(min=64), default=3072, show_default=True)
-@click.option("--anchors", type=click.IntRange(min=1), default=24, show_default=True, help="Blocks of a text, a step.")
-@click.option("--interval", type=click.IntRange(min=1), default=250, show_default=True, help="Steps between judgements.")
+@click.option("--anchors", type=click.IntRange(min=1), default=24, show_default=True, help="Blocks of a text.")
+@click.option("--interval", type=click.IntRange(min=1), default=250, show_default=True, help="Steps to a judgement.")
 @click.option("--patience", type=click.IntRange(min=1), default=8, show_default=True, help="Judgements to wait.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--cache", metavar="GIB", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True)
@@ -83,7 +83,13 @@ def command(
 
     plan = Plan(
         schedule=Schedule(
-            steps=steps, seed=seed, tokens=batch_tokens, anchors=anchors, rate=rate, interval=interval, patience=patience
+            steps=steps,
+            seed=seed,
+            tokens=batch_tokens,
+            anchors=anchors,
+            rate=rate,
+            interval=interval,
+            patience=patience,
         ),
         asking=Asking(seed=seed, max_tokens=max_tokens, sampled=sampled),
         slots=slots,

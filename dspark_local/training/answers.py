@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dspark_local.errors import ContextError, TrainingError, UsageError
-from dspark_local.types import FinishReason, SamplingParams
 from dspark_local.training.text import Text
+from dspark_local.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Draft blocks cut out of known text: many anchors per row in one pass, each block seeing only its own past [P §5.1]."""
+"""Draft blocks cut out of known text [P §5.1]: many anchors of a row in one pass, each block seeing only its past."""
 
 from __future__ import annotations
 

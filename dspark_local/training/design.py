@@ -119,7 +119,8 @@ def default_mask(target: GGUF) -> int:
     kinds = target.meta("tokenizer.ggml.token_type")
     taken = {target.meta(f"tokenizer.ggml.{name}_token_id") for name in _ENDS}
     spare: list[tuple[int, int]] = []
-    for i, (raw, kind) in enumerate(zip(target.strings(TOKENS), kinds if isinstance(kinds, tuple) else (), strict=False)):
+    typed = zip(target.strings(TOKENS), kinds if isinstance(kinds, tuple) else (), strict=False)
+    for i, (raw, kind) in enumerate(typed):
         if kind not in (_CONTROL, _UNUSED) or i in taken:
             continue
         name = raw.decode(errors="replace").lower()

@@ -1,4 +1,4 @@
-"""How far a drafter gets on answers that it does not learn from: greedy drafts, whose chain follows what was drafted."""
+"""How far a drafter gets on answers that it does not learn from: greedy drafts, each behind the one before."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _of(path: Path, n: int, line: str) -> Conversation:
         return (Message("user", line.strip()),)
     try:
         messages = _messages(json.loads(line))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError):
         messages = ()
     while messages and messages[-1].role != "user":  # the answer is the target's to give
         messages = messages[:-1]
@@ -65,7 +65,8 @@ def _of(path: Path, n: int, line: str) -> Conversation:
 def _messages(entry: dict[str, Any]) -> Conversation:
     for key in _LISTS:
         if key in entry:
-            return tuple(Message(_ROLES[_either(m, "role", "from")], _either(m, "content", "value")) for m in entry[key])
+            turns = [(_either(turn, "role", "from"), _either(turn, "content", "value")) for turn in entry[key]]
+            return tuple(Message(_ROLES[role], text) for role, text in turns)
     if "turns" in entry:
         return (Message("user", _text(entry["turns"][0])),)
     return (Message("user", next(_text(entry[key]) for key in _TEXTS if key in entry)),)

@@ -28,11 +28,11 @@ class Tally:
     @property
     def shares(self) -> list[float]:
         """Share of the rounds in which slot k was accepted."""
-        return (self.accepted / max(1, self.rounds)).tolist()
+        return [int(n) / max(1, self.rounds) for n in self.accepted]
 
     @classmethod
     def of(cls, texts: Iterable[npt.NDArray[np.bool_]], gamma: int) -> Self:
-        """Texts, each as `agreed [n, γ]`: whether the draft for slot k behind the anchor before token i is the text's."""
+        """Texts, each as `agreed [n, γ]`: whether slot k, drafted behind the anchor before token i, is the text's."""
         rounds = tokens = 0
         accepted = np.zeros(gamma, np.int64)
         for agreed in texts:

@@ -138,7 +138,8 @@ class StateCache:
             yield rows if self._dtype == np.float32 else bfloat16(rows)
 
     def _refused(self, error: OSError) -> TrainingError:
-        return TrainingError(f"{self.folder} cannot be written: {error.strerror or error}; make room or give --cache less")
+        why = error.strerror or error
+        return TrainingError(f"{self.folder} cannot be written: {why}; make room, or give --cache less")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -37,7 +37,7 @@ class Text:
 
     @cached_property
     def loops(self) -> bool:
-        """Whether a tenth of its 8-grams, or more, occurred before: such text is easy to foresee and teaches nothing."""
+        """Whether a tenth of its 8-grams, or more, occurred before: such text is easy to foresee, and no lesson."""
         grams = [self.answer[i : i + _NGRAM] for i in range(len(self.answer) - _NGRAM + 1)]
         return bool(grams) and 1 - len(set(grams)) / len(grams) >= _LOOPS
 

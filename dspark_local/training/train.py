@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from dspark_local.training.design import Design
     from dspark_local.training.export import Trained
-    from dspark_local.training.schedule import Schedule
     from dspark_local.training.prompts import Conversation
+    from dspark_local.training.schedule import Schedule
     from dspark_local.training.start import Start
     from dspark_local.training.states import Kept
     from dspark_local.training.text import Text

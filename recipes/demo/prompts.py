@@ -1,7 +1,7 @@
-"""The questions that the drafter is trained on: `python prompts.py [--out build] [--count N]` writes prompts.jsonl.
+"""What the drafter is asked: `python prompts.py [--out build] [--count N]` writes prompts.jsonl and held-out.jsonl.
 
-The opening questions of the training conversations, phrased anew in every pass over the material; none is about a name
-that was held out.
+The first are the opening questions of the training conversations, phrased anew in every pass over the material; the
+second, one about each name that was held out.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import argparse
 import itertools
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from questions import Material
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def main() -> None:
@@ -26,8 +30,13 @@ def main() -> None:
         if len(asked) >= options.count:
             break
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "prompts.jsonl").open("w", encoding="utf-8") as file:
-        for question in itertools.islice(asked, options.count):
+    write(options.out / "prompts.jsonl", itertools.islice(asked, options.count))
+    write(options.out / "held-out.jsonl", (turn.question for turn in material.held_out_turns(230)))
+
+
+def write(path: Path, questions: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for question in questions:
             file.write(json.dumps({"messages": [{"role": "user", "content": question}]}) + "\n")
 
 
