@@ -39,7 +39,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
 @click.option("--threads", metavar="N", type=click.IntRange(min=1), help="CPU threads.  [default: physical cores]")
 @click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers of the target on the GPU.")
-@click.option("--to", "kind", default="Q8_0", show_default=True, help="Type of the GGUF.")
+@click.option("--to", "kind", metavar="TYPE", help="Type of the GGUF.  [default: Q8_0, or F16 where that goes not]")
 @click.option("--file", type=PATH, help="The GGUF to write.  [default: dspark-TARGET-TYPE.gguf beside the target]")
 @click.option("--name", help="Register the pair under this name.")
 def command(
@@ -69,7 +69,7 @@ def command(
     device: str,
     threads: int | None,
     gpu_layers: int,
-    kind: str,
+    kind: str | None,
     file: Path | None,
     name: str | None,
 ) -> int:
@@ -105,15 +105,15 @@ def command(
         device=device,
         threads=threads,
         gpu_layers=gpu_layers,
-        type=kind.upper(),
+        type=kind and kind.upper(),
         name=name,
         file=file,
     )
     with Progress() as progress:
-        trained = train(target, files, out, plan, tell=say, progress=progress)
-    click.echo(trained.file)
-    if trained.name:
-        say(f"the pair is registered: dspark-local chat {trained.name}")
+        written = train(target, files, out, plan, tell=say, progress=progress)
+    click.echo(written)
+    if name:
+        say(f"the pair is registered: dspark-local chat {name}")
     return 0
 
 

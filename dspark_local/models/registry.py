@@ -154,8 +154,8 @@ def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
         raise UsageError(f"{path} cannot be written: {error}") from None
 
 
-def check_free(name: str) -> None:
-    """Raise UsageError for a name that cannot be registered."""
+def check_name(name: str) -> None:
+    """Raise UsageError for what is no name."""
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError:

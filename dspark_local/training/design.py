@@ -51,6 +51,15 @@ class Design:
     mask_token_id: int
 
     @property
+    def rows(self) -> tuple[int, ...]:
+        """Lengths of the rows of its matrices."""
+        shape = self.shape
+        inner = shape.num_attention_heads * shape.head_dim
+        taps = len(self.target_layer_ids) * shape.hidden_size
+        ends = (self.markov_rank, shape.hidden_size + self.markov_rank)
+        return (taps, shape.hidden_size, inner, shape.intermediate_size, *ends)
+
+    @property
     def taps(self) -> tuple[int, ...]:
         """The same layers by the index of the layer whose input they are, as the backend counts."""
         return tuple(i + 1 for i in self.target_layer_ids)

@@ -100,7 +100,7 @@ def fit(
     def judged_at(step: int) -> Position:
         found = judge(drafter, heads, cache, texts, judged)
         best, best_step = at.best, at.best_step
-        if found.accepted_length > best:
+        if found.accepted_length >= best:  # of two as good, the one that learned longer
             best, best_step = found.accepted_length, step
             write_drafter(folder / "draft", optimiser.masters, drafter.design)
         now = Position(step, best, best_step, time.process_time() - began)

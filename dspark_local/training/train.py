@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dspark_local.backend.probe_cache import probe_once
+from dspark_local.convert import convert_draft
 from dspark_local.errors import TrainingError, UsageError
 from dspark_local.formats.pair import check_target
 from dspark_local.loading import default_threads, load
+from dspark_local.models import registry
 from dspark_local.models.locations import find
 from dspark_local.training import prompts
 from dspark_local.training.answers import Answers, Asking, is_held_out, regenerate
 from dspark_local.training.design import design
-from dspark_local.training.export import export
+from dspark_local.training.export import calibrate, gguf_path, gguf_type
 from dspark_local.training.start import read_start
 from dspark_local.training.states import StateCache, check_head
 from dspark_local.training.target import TargetFile
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dspark_local.training.design import Design
-    from dspark_local.training.export import Trained
     from dspark_local.training.prompts import Conversation
     from dspark_local.training.schedule import Schedule
     from dspark_local.training.start import Start
@@ -41,7 +42,8 @@ class Plan:
     """What the user chose; None of a drafter's shape: what its target's depth suggests.
 
     `kept` is the precision of states and network; `cache` the bytes that the states may take; `finetune` a drafter's
-    GGUF or checkpoint to start from; `name` under which the pair is registered; `file` the GGUF to write.
+    GGUF or checkpoint to start from; `name` under which the pair is registered; `file` the GGUF to write, of `type`
+    (Q8_0, or F16 where rows do not divide into blocks of 32).
     """
 
     schedule: Schedule
@@ -59,7 +61,7 @@ class Plan:
     device: str = "cpu"
     threads: int | None = None
     gpu_layers: int = -1
-    type: str = "Q8_0"
+    type: str | None = None
     name: str | None = None
     file: Path | None = None
 
@@ -72,13 +74,16 @@ def train(
     *,
     tell: Callable[[str], None],
     progress: Callable[[str, float], None],
-) -> Trained:
+) -> Path:
     """Train a drafter for `model` on what it answers to the prompts of `files`; everything on the way is in `folder`.
 
-    Called again with the same arguments after a kill, it goes on. Raises UsageError, ModelError, TrainingError.
+    Returns the drafter's file. Called again with the same arguments after a kill, it goes on.
+    Raises UsageError, ModelError, TrainingError.
     """
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs torch: pip install 'dspark-local[train]'")
+    if plan.name:
+        registry.check_name(plan.name)
     conversations = prompts.read_all(files)[: plan.limit]
     path = find(model, "none", progress).target
     target = TargetFile.open(path)
@@ -94,6 +99,10 @@ def train(
     start = read_start(plan.finetune, wanted) if plan.finetune else None
     if start:
         wanted = replace(start.design, num_target_layers=wanted.num_target_layers)
+    kind = gguf_type(wanted, plan.type)
+    written = gguf_path(model, path, folder, plan.file, kind)
+    if plan.finetune and written.resolve() == plan.finetune.resolve():
+        raise UsageError(f"{written} is what the training starts from; name another file to write: --file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -110,7 +119,17 @@ def train(
     }
     _fit(target, texts, learned, judged, folder, plan, wanted, start, identity, tell, progress)
     questions = [conversations[i] for i in judged]
-    return export(model, path, folder, plan, questions, tell=tell, progress=progress)
+    convert_draft(
+        folder / "draft",
+        path,
+        written,
+        type=kind,
+        progress=lambda done, of: progress(f"writing {written.name}", done / max(1, of)),
+    )
+    calibrate(path, written, questions, plan, tell=tell, progress=progress)
+    if plan.name:
+        registry.add(plan.name, path, written, description=f"{path.stem} with a drafter trained on this machine")
+    return written
 
 
 def _answered(
