@@ -127,23 +127,17 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
-    """Register a pair of files of this machine in the user's own file. Raises UsageError if that cannot be.
-
-    A name that stands for just these files already stays as it is.
-    """
-    wanted = (target.resolve(), drafter.resolve())
-    if known := rows().get(name):
-        if [s.path for s in (*known.target.values(), *known.drafters)] == list(wanted):
-            return
-        raise UsageError(f"the name {name} is taken; give another --name")
+    """Register a pair of files of this machine in the user's own file. Raises UsageError if that cannot be."""
+    if registered(name, target, drafter):
+        return
     path, beside = user_file(), user_file().with_suffix(".part")
     lines = [
         f"[{json.dumps(name)}]",
         f"description = {json.dumps(description)}",
         'licence = "the target\'s"',
         'checked = "trained on this machine"',
-        f"target = {{ own = {{ path = {json.dumps(str(wanted[0]))} }} }}",
-        f'drafters = [{{ kind = "dspark", path = {json.dumps(str(wanted[1]))} }}]',
+        f"target = {{ own = {{ path = {json.dumps(str(target.resolve()))} }} }}",
+        f'drafters = [{{ kind = "dspark", path = {json.dumps(str(drafter.resolve()))} }}]',
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,12 +148,18 @@ def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
         raise UsageError(f"{path} cannot be written: {error}") from None
 
 
-def check_name(name: str) -> None:
-    """Raise UsageError for what is no name."""
+def registered(name: str, target: Path, drafter: Path) -> bool:
+    """Whether the name stands for this pair already. Raises UsageError for one that is taken, or is no name."""
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError:
         raise UsageError(f"{name!r} is no name for a model; use letters, digits and dashes") from None
+    known = rows().get(name)
+    if known is None:
+        return False
+    if [s.path for s in (*known.target.values(), *known.drafters)] == [target.resolve(), drafter.resolve()]:
+        return True
+    raise UsageError(f"the name {name} is taken; give another --name")
 
 
 def row(name: str) -> Row:

@@ -82,8 +82,6 @@ def train(
     """
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs torch: pip install 'dspark-local[train]'")
-    if plan.name:
-        registry.check_name(plan.name)
     conversations = prompts.read_all(files)[: plan.limit]
     path = find(model, "none", progress).target
     target = TargetFile.open(path)
@@ -103,6 +101,8 @@ def train(
     written = gguf_path(model, path, folder, plan.file, kind)
     if plan.finetune and written.resolve() == plan.finetune.resolve():
         raise UsageError(f"{written} is what the training starts from; name another file to write: --file")
+    if plan.name:
+        registry.registered(plan.name, path, written)  # what is taken is told now, not in the end
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

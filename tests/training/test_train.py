@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -101,6 +106,28 @@ def test_the_same_seed_gives_the_same_weights_and_a_kill_changes_nothing(
     run(target, asked, tmp_path / "killed", plan)
     same(tmp_path / "one", tmp_path / "killed")
     assert (tmp_path / "one.gguf").read_bytes()[-4096:] == (tmp_path / "killed.gguf").read_bytes()[-4096:]
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_as_one_that_was_not(tmp_path: Path, target: Path, asked: Path) -> None:
+    """By the system, at random moments of asking, reading, training and writing."""
+    options = ["--max-tokens", "24", "--sampled", "1", "--steps", "40", "--interval", "4", "--threads", "1"]
+    command = [sys.executable, "-m", "dspark_local.cli.main", "train", str(target), "--prompts", str(asked), *options]
+
+    def given(name: str) -> list[str]:
+        return [*command, "--out", str(tmp_path / name), "--file", str(tmp_path / f"{name}.gguf")]
+
+    began = time.monotonic()
+    subprocess.run(given("one"), check=True, capture_output=True, cwd=tmp_path)
+    whole = time.monotonic() - began
+    rng = random.Random(1)
+    for _ in range(20):
+        with contextlib.suppress(subprocess.TimeoutExpired):  # which kills it
+            patience = rng.uniform(0.3, 0.9) * whole
+            subprocess.run(given("killed"), check=True, capture_output=True, cwd=tmp_path, timeout=patience)
+    subprocess.run(given("killed"), check=True, capture_output=True, cwd=tmp_path)
+    same(tmp_path / "one", tmp_path / "killed")
+    assert not list((tmp_path / "killed").glob("**/*.part"))
 
 
 def test_another_seed_or_option_is_another_run(tmp_path: Path, target: Path, asked: Path) -> None:
