@@ -24,6 +24,7 @@ from dspark_local.cli.main import main  # noqa: E402
 from dspark_local.convert import convert_target  # noqa: E402
 from dspark_local.errors import TrainingError, UsageError  # noqa: E402
 from dspark_local.formats.gguf import GGUF  # noqa: E402
+from dspark_local.models.locations import find  # noqa: E402
 from dspark_local.training.answers import Asking  # noqa: E402
 from dspark_local.training.schedule import Schedule  # noqa: E402
 from dspark_local.training.train import Plan, train  # noqa: E402
@@ -188,8 +189,8 @@ def test_a_pair_is_registered_by_name(tmp_path: Path, target: Path, asked: Path)
         train(str(target), [asked], tmp_path / folder, plan, tell=lambda _: None, progress=lambda *_: None)
     assert (tmp_path / "dspark-tiny-F16-Q8_0.gguf").is_file()
     for model in ("my-pair", str(target)):
+        assert find(model).drafter == tmp_path / "dspark-tiny-F16-Q8_0.gguf"
         with load(model, policy="fixed:2", ctx_size=128, threads=1) as runtime:
-            assert runtime.info.drafter == "dspark"
             assert runtime.generate("prompt", SamplingParams(), max_tokens=8).result().stats.draft_n
 
 
