@@ -13,6 +13,7 @@
     ├── BackendError            llama.cpp failed, or is not a build that we can drive
     ├── StorageError            the conversations cannot be read or written
     ├── QueueFullError          as many requests wait as may; ask again later
+    ├── TrainingError           a training that cannot go on
     └── ClosedError             the runtime was closed; load it again
         └── ForkError           it belongs to the process that this one was forked from
 
@@ -97,6 +98,12 @@ class StorageError(DSparkError):
     """The file that keeps the conversations cannot be read or written."""
 
     code = "storage"
+
+
+class TrainingError(DSparkError):
+    """A training cannot go on: its loss is no number, or the disk is full."""
+
+    code = "training"
 
 
 class ClosedError(DSparkError):

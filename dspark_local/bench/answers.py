@@ -11,7 +11,7 @@ from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
     from dspark_local.bench.prompts import Prompt
-    from dspark_local.runtime import Runtime
+    from dspark_local.runtime import Generation, Runtime
     from dspark_local.types import Round, Stats
 
 
@@ -57,6 +57,11 @@ def answer(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> A
         generation = runtime.generate(prompt.prompt, sampling, max_tokens=max_tokens)
     else:
         generation = runtime.chat(prompt.messages, sampling, max_tokens=max_tokens)
+    return heard(generation)
+
+
+def heard(generation: Generation) -> Answer:
+    """Wait for the end of what was asked. Raises what the runtime raises."""
     rounds: list[Round] = []
     began = time.perf_counter()
     for event in generation:

@@ -79,13 +79,13 @@ def command(
     text = f"{head}\n\n{report.markdown(found)}\n\n{report.sentence(found)}\n"
     click.echo(text, nl=False)
     if markdown_file:
-        _write(markdown_file, f"# Bench of {model}\n\n{text}")
+        write(markdown_file, f"# Bench of {model}\n\n{text}")
     if json_file:
-        _write(json_file, json.dumps({"machine": machine.describe(), "model": model, **report.data(found)}, indent=1))
+        write(json_file, json.dumps({"machine": machine.describe(), "model": model, **report.data(found)}, indent=1))
     return 0
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Beside it first. Raises UsageError."""
     try:
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")

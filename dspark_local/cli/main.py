@@ -27,6 +27,8 @@ COMMANDS = {
     "models": "List, fetch, find and remove models.",
     "convert": "Turn a checkpoint into a GGUF file.",
     "inspect": "Say what a model file is, and what it fits.",
+    "train": "Train a drafter for a target.",
+    "eval": "Accepted length, confidence and speed of a pair, task by task.",
     "tune": "Measure this machine and calibrate a drafter.",
     "bench": "Compare plain and speculative decoding.",
     "doctor": "Say what works on this machine, what does not, and what to do.",

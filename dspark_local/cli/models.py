@@ -52,7 +52,7 @@ def list_models() -> int:
 def _state(target: dict[str, Source]) -> str:
     from dspark_local.models import download  # noqa: PLC0415 - as above
 
-    here = [q for q, s in target.items() if s.package or download.present(s, q)]
+    here = [q for q, s in target.items() if s.package or s.path or download.present(s, q)]
     return ", ".join(here) if here else "on the hub" if target else "no GGUF"
 
 
@@ -154,6 +154,8 @@ def info(name: str) -> int:
 def _where(source: Source) -> str:
     if source.package:
         return f"{source.package}, installed"
+    if source.path:
+        return f"{source.path}, here"
     known = [source.file or "", size(source.size) if source.size else ""]
     return " ".join(filter(None, [source.repo, *known]))
 

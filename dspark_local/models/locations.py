@@ -135,6 +135,8 @@ def located(where: Path | Remote, progress: Progress, *, drafts_for: Path | None
 
 
 def _remote(source: Source, quant: str | None) -> Path | Remote:
+    if source.path:
+        return existing(source.path)
     return registry.installed_file(source.package) if source.package else Remote(source, quant)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from functools import cache
 from importlib import resources
@@ -25,9 +26,10 @@ class _Part(BaseModel):
 
 
 class Source(_Part):
-    """Where a model is: a file of this package, or a repository of the hub, with what is known of the file there."""
+    """Where a model is: a file of this package or of this machine, or a repository, with what is known of the file."""
 
     package: str | None = None
+    path: Path | None = None
     repo: RepoId | None = None
     revision: str | None = None
     file: str | None = None
@@ -36,9 +38,9 @@ class Source(_Part):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.package is None) == (self.repo is None):
-            raise ValueError("give either package or repo")
-        if self.package and (self.revision or self.file):
+        if [self.package, self.path, self.repo].count(None) != 2:  # noqa: PLR2004 - one of three is given
+            raise ValueError("give one of package, path and repo")
+        if not self.repo and (self.revision or self.file):
             raise ValueError("revision and file belong to a repo")
         if (self.size or self.sha256) and not self.file:
             raise ValueError("size and sha256 are those of a file; name it")
@@ -122,6 +124,42 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         for key, value in above.items()
     }
     return merged | {key: value for key, value in below.items() if key not in above}
+
+
+def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
+    """Register a pair of files of this machine in the user's own file. Raises UsageError if that cannot be."""
+    if registered(name, target, drafter):
+        return
+    path, beside = user_file(), user_file().with_suffix(".part")
+    lines = [
+        f"[{json.dumps(name)}]",
+        f"description = {json.dumps(description)}",
+        'licence = "the target\'s"',
+        'checked = "trained on this machine"',
+        f"target = {{ own = {{ path = {json.dumps(str(target.resolve()))} }} }}",
+        f'drafters = [{{ kind = "dspark", path = {json.dumps(str(drafter.resolve()))} }}]',
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.is_file() else ""
+        beside.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be written: {error}") from None
+
+
+def registered(name: str, target: Path, drafter: Path) -> bool:
+    """Whether the name stands for this pair already. Raises UsageError for one that is taken, or is no name."""
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise UsageError(f"{name!r} is no name for a model; use letters, digits and dashes") from None
+    known = rows().get(name)
+    if known is None:
+        return False
+    if [s.path for s in (*known.target.values(), *known.drafters)] == [target.resolve(), drafter.resolve()]:
+        return True
+    raise UsageError(f"the name {name} is taken; give another --name")
 
 
 def row(name: str) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 BLOCK = 32
 
@@ -31,10 +31,3 @@ def shipped(name: str, weight: Tensor) -> Tensor:
     if weight.ndim != 2:
         return weight
     return q8_0(weight) if "embed_tokens" in name else q4_0(weight)
-
-
-@torch.no_grad()
-def quantise_target(target: nn.Module) -> None:
-    """Replace every weight of the target by its shipped value."""
-    for name, parameter in target.named_parameters():
-        parameter.copy_(shipped(name, parameter))

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 import torch
 from export import read_target, write_target
 from losses import HeadCrossEntropy
-from model import Shape, Target
-from optimiser import MasteredOptimiser, rate_at
+from model import Target
 from quantise import shipped
 from questions import Material
 from rows import batches, chat_row, epoch_rows
 from tokenizer import train_tokenizer, write_tokenizer
 from tokenizers import Tokenizer
 from torch import Tensor
+
+from dspark_local.training.optimiser import MasteredOptimiser, rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ QUANTISED_FROM = 0.8
 
 def loss_of(target: Target, ids: Tensor, learn: Tensor) -> Tensor:
     """Mean cross entropy over the ids to be learned."""
-    hidden, _ = target.model(ids)
+    hidden = target.model(ids)
     wanted = learn[:, 1:]
     head = target.model.embed_tokens.weight
     loss: Tensor = HeadCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -75,7 +76,7 @@ def main() -> None:
     unseen = [chat_row(tokenizer, [turn]) for turn in material.held_out_turns(64)]
     unseen_ids, unseen_learn = next(batches([row for row in unseen if len(row.ids) <= 192], 48 * 192, 0))
 
-    target = (Target(Shape()) if options.resume is None else read_target(folder)).bfloat16()
+    target = (Target() if options.resume is None else read_target(folder)).bfloat16()
     optimiser = MasteredOptimiser(target, matrix_rate=0.02, other_rate=4e-3)
     data = endless(material, tokenizer, options.resume or 0)
     began, seen, recent = time.perf_counter(), 0, list[float]()
@@ -97,7 +98,7 @@ def main() -> None:
         if step % 150 == 149 or last:
             with torch.no_grad():
                 print(f"    held out {loss_of(target, unseen_ids, unseen_learn):.3f}", flush=True)
-            saved = Target(target.shape)
+            saved = Target()
             saved.load_state_dict(optimiser.masters)
             write_target(saved, folder, folder)
         if last:

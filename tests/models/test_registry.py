@@ -75,9 +75,9 @@ WRONG = {
     "no hub id": ('[demo]\ntarget.F16 = { repo = "nowhere" }', "demo.target.F16.repo: String should match"),
     "two places": (
         '[demo]\ntarget.F16 = { repo = "a/b", package = "c" }',
-        "demo.target.F16: give either package or repo",
+        "demo.target.F16: give one of package, path and repo",
     ),
-    "no place": ("[demo]\ntarget.F16 = { }", "demo.target.F16: give either package or repo"),
+    "no place": ("[demo]\ntarget.F16 = { }", "demo.target.F16: give one of package, path and repo"),
     "a sum of no file": ('[demo]\ntarget.F16 = { repo = "a/b", size = 1 }', "size and sha256 are those of a file"),
     "no sum": ('[demo]\ntarget.F16 = { repo = "a/b", file = "c", sha256 = "x" }', "sha256: String should match"),
     "no drafter": ('[demo]\ndrafters = [{ kind = "crystal", repo = "a/b" }]', "demo.drafters.0.kind: Input should be"),

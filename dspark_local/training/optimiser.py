@@ -1,4 +1,4 @@
-"""Muon for the matrices, Adam for the rest, in float32 masters above a bfloat16 network."""
+"""Muon for the matrices, Adam for the rest, in float32 masters above a network of lower precision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
 
 
 class MasteredOptimiser:
-    """One step for a bfloat16 `network`: gradients up to float32 masters, updates, and the rounded weights back down.
+    """One step for a `network`: gradients up to float32 masters, updates, and the rounded weights back down.
 
     `project(name, weight)` is what becomes of a master on its way down; a quantiser there trains straight through it.
     """
@@ -39,8 +39,21 @@ class MasteredOptimiser:
         self.project: Callable[[str, Tensor], Tensor] = lambda _, weight: weight
         self.steps = 0
 
+    def state(self) -> dict[str, Tensor]:
+        """All that a run needs to go on from here, but for `steps`."""
+        parts = {"master": self.masters, "momentum": self.momentum, "second": self.second}
+        return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor], steps: int) -> None:
+        """Take over what `state` gave."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+        self.steps = steps
+        self.write_back()
+
     def _muon(self, name: str) -> bool:
-        return name == "fc.weight" or (self.masters[name].ndim == 2 and "layers." in name)
+        return name == "fc.weight" or (self.masters[name].ndim == 2 and "layers." in name)  # noqa: PLR2004 - a matrix
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -58,11 +71,16 @@ class MasteredOptimiser:
             else:
                 self._adam(name, gradient, self.other_rate * rate)
         for shape, names in groups.items():
-            update = orthogonalise(torch.stack([self.network[name].grad for name in names]))  # type: ignore[misc]  # set above
+            update = orthogonalise(torch.stack([self._gradient(name) for name in names]))
             scale = self.matrix_rate * rate * max(1.0, shape[0] / shape[1]) ** 0.5
             for name, direction in zip(names, update, strict=True):
                 self.masters[name].add_(direction, alpha=-scale)
         self.write_back()
+
+    def _gradient(self, name: str) -> Tensor:
+        gradient = self.network[name].grad
+        assert gradient is not None
+        return gradient
 
     def _adam(self, name: str, gradient: Tensor, rate: float) -> None:
         first, second = self.momentum[name], self.second[name]
@@ -77,7 +95,6 @@ class MasteredOptimiser:
         for name, parameter in self.network.items():
             parameter.copy_(self.project(name, self.masters[name]))
             parameter.grad = None
-
 
 
 def rate_at(progress: float, *, warm_up: float = 0.02, cool_down: float = 0.7) -> float:

@@ -1,0 +1,102 @@
+"""What the target said: token ids of prompts and answers, and which of them are worth learning from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NGRAM = 8
+_LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
+_SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class Text:
+    """Ids of a prompt and of its answer, of which the target `ended` the second itself, drawn at `temperature`."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    ended: bool
+    temperature: float
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Both."""
+        return self.prompt + self.answer
+
+    @cached_property
+    def loops(self) -> bool:
+        """Whether a tenth of its 8-grams, or more, occurred before: such text is easy to foresee, and no lesson."""
+        grams = [self.answer[i : i + _NGRAM] for i in range(len(self.answer) - _NGRAM + 1)]
+        return bool(grams) and 1 - len(set(grams)) / len(grams) >= _LOOPS
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it is long enough, and does not loop."""
+        return len(self.answer) > _SHORTEST and not self.loops
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps([self.prompt, self.answer, int(self.ended), self.temperature], separators=(",", ":"))
+
+    @classmethod
+    def of(cls, line: str) -> Text:
+        """What `line` wrote. Raises ValueError or TypeError for anything else."""
+        prompt, answer, ended, temperature = json.loads(line)
+        return cls(tuple(map(int, prompt)), tuple(map(int, answer)), bool(ended), float(temperature))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Texts side by side, padded on the right.
+
+    `texts` are their indices; `ids` [n, longest]; `learn` [n, longest], whether an id is of an answer.
+    """
+
+    texts: tuple[int, ...]
+    ids: npt.NDArray[np.int64]
+    learn: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, texts: Sequence[Text], indices: Sequence[int], *, step: int = 1) -> Batch:
+        """These texts; the width is a multiple of `step`."""
+        chosen = [texts[i] for i in indices]
+        width = -(-max(map(len, chosen)) // step) * step
+        ids, learn = np.zeros((len(chosen), width), np.int64), np.zeros((len(chosen), width), np.bool_)
+        for row, text in enumerate(chosen):
+            ids[row, : len(text)] = text.tokens
+            learn[row, len(text.prompt) : len(text)] = True
+        return cls(tuple(indices), ids, learn)
+
+
+def batches(
+    texts: Sequence[Text], indices: Sequence[int], *, tokens: int, seed: Sequence[int], step: int = 32
+) -> list[Batch]:
+    """All texts of `indices` in batches of like length, of at most `tokens` ids with the padding, or of one text.
+
+    What meets in a batch, and their order, is drawn anew for each seed.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.array([len(texts[i]) for i in indices])
+    order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)), kind="stable")
+    groups: list[list[int]] = [[]]
+    longest = 0
+    for at in order.tolist():
+        longest = max(longest, -(-int(lengths[at]) // step) * step)
+        if groups[-1] and longest * (len(groups[-1]) + 1) > tokens:
+            groups.append([])
+            longest = -(-int(lengths[at]) // step) * step
+        groups[-1].append(indices[at])
+    made = [Batch.of(texts, group, step=step) for group in groups if group]
+    return [made[i] for i in rng.permutation(len(made))]
