@@ -43,6 +43,11 @@ class Generation:
         return self._job.stats.snapshot()
 
     @property
+    def prompt(self) -> tuple[int, ...]:
+        """The tokens that it goes on from, chat template included."""
+        return tuple(self._job.tokens)
+
+    @property
     def vocab(self) -> Vocab:
         """Of the model that answers."""
         return self._job.stream.vocab

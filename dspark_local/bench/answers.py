@@ -11,7 +11,8 @@ from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
     from dspark_local.bench.prompts import Prompt
-    from dspark_local.runtime import Generation, Runtime
+    from dspark_local.generation import Generation
+    from dspark_local.runtime import Runtime
     from dspark_local.types import Round, Stats
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from dspark_local.runtime import Generation, Runtime
+    from dspark_local.generation import Generation
+    from dspark_local.runtime import Runtime
     from dspark_local.training.prompts import Conversation
 
 _SEEDS = 1_000_003
@@ -142,4 +143,4 @@ def _text(generation: Generation | None, temperature: float) -> Text:
         return Text((), (), ended=False, temperature=temperature)
     finish = generation.result()
     ended = finish.reason is FinishReason.STOP
-    return Text(tuple(generation.tokens), finish.tokens, ended, temperature)
+    return Text(generation.prompt, finish.tokens, ended, temperature)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from dspark_local.convert.checkpoint import Checkpoint
-from dspark_local.convert.families.dspark import QWEN3_DRAFT, ROOT
+from dspark_local.convert.families.dspark import QWEN3_DRAFT
 from dspark_local.errors import UsageError
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.gguf import GGUF
@@ -72,7 +72,7 @@ def _from_gguf(path: Path) -> Start:
         markov_rank=spec.markov_rank,
         mask_token_id=spec.mask_token,
     )
-    names = {row.theirs: row.ours for row in ROOT}
+    names = {row.theirs: row.ours for row in QWEN3_DRAFT.root}
     for i in range(spec.n_layer):
         names |= {f"layers.{i}.{row.theirs}": f"blk.{i}.{row.ours}" for row in QWEN3_DRAFT.layer}
     weights = {}
