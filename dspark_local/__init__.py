@@ -23,9 +23,10 @@ from dspark_local.errors import (
     PairError,
     UsageError,
 )
-from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.loading import load
 from dspark_local.runtime import Generation, Info, Runtime
+from dspark_local.tools.toolset import Tool
 from dspark_local.types import (
     FinishReason,
     Round,
@@ -65,6 +66,8 @@ __all__ = [
     "Thinking",
     "TokenLogprob",
     "TokenLogprobs",
+    "Tool",
+    "ToolCall",
     "UsageError",
     "Why",
     "load",

@@ -47,7 +47,7 @@ class RoundDone:
 class Finish:
     """The end: why, the whole answer, its tokens, and the sums; `logprobs` of each token, if they were asked for.
 
-    `text` is the answer without thinking and calls.
+    `text` is the answer without thinking and calls; `stop` is the stop string that ended it.
     """
 
     reason: FinishReason
@@ -56,6 +56,7 @@ class Finish:
     stats: Stats
     logprobs: tuple[TokenLogprobs, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    stop: str | None = None
 
 
 Event = Text | Thinking | ToolCall | RoundDone | Finish

@@ -10,12 +10,13 @@ import queue
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dspark_local.chat import Message, Reasoning, TextStream, encode_chat
+from dspark_local.chat import Message, Reasoning, TextStream
 from dspark_local.errors import BackendError, ClosedError, DSparkError, UsageError
-from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.prepare import prepare
+from dspark_local.tools.toolset import AUTO, Tool, Toolset
 from dspark_local.types import FinishReason, Round, SamplingParams, Stats, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dspark_local.sampling.rule import Sampler
     from dspark_local.scheduling.policy import Policy
     from dspark_local.sequence import Sequence
+    from dspark_local.tools.reader import CallReader
 
 _logger = logging.getLogger(__name__)
 MAX_TOKENS = 1 << 20  # "until the model ends or the context is full"
@@ -80,19 +82,24 @@ class Runtime:
 
     def chat(
         self,
-        messages: Many[Message | Mapping[str, str]],
+        messages: Many[Message | Mapping[str, Any]],
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
         stop: Many[str] = (),
         draft: bool = True,
+        tools: Many[Tool | Mapping[str, Any]] = (),
+        tool_choice: str = AUTO,
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
 
+        The model may call `tools`; `tool_choice` is auto, none, required (one call, of any of them) or a tool's name.
         Raises UsageError, ContextError or ClosedError here, others while iterating.
         """
-        tokens = encode_chat(self.vocab, messages)
-        return self._start(tokens, sampling, max_tokens, stop, draft=draft, reasoning=Reasoning())
+        toolset = Toolset.of(self.vocab, tools, tool_choice)
+        tokens = toolset.encode(messages)
+        drawn = toolset.constrained(sampling or self.preset)
+        return self._start(tokens, drawn, max_tokens, stop, draft=draft, reasoning=Reasoning(), toolset=toolset)
 
     def generate(
         self,
@@ -148,6 +155,7 @@ class Runtime:
         *,
         draft: bool,
         reasoning: Reasoning | None,
+        toolset: Toolset | None = None,
     ) -> Generation:
         if self._closed.is_set():
             raise ClosedError("this runtime is closed; load the model again")
@@ -161,9 +169,11 @@ class Runtime:
             tokens,
             prepare(sampling or self.preset, self.vocab, room),
             max_tokens or MAX_TOKENS,
-            TextStream(self.vocab, tuple(stop)),
+            TextStream(self.vocab, tuple(stop), toolset.names() if toolset else {}),
             draft=draft,
             reasoning=reasoning,
+            calls=toolset.reader() if toolset else None,
+            stats=Stats(prompt_n=len(tokens)),
             wake=lambda: self._inbox.put(None),
         )
         self._inbox.put(request)
@@ -251,6 +261,7 @@ class Generation:
     stream: TextStream
     draft: bool
     reasoning: Reasoning | None
+    calls: CallReader | None
     wake: Callable[[], None]
     stats: Stats = field(default_factory=Stats)
     cancelled: bool = False
@@ -260,6 +271,7 @@ class Generation:
     _text: list[str] = field(default_factory=list)
     _generated: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprobs] = field(default_factory=list)
+    _tool_calls: list[ToolCall] = field(default_factory=list)
 
     def cancel(self) -> None:
         """Stop as soon as the round that runs is over; from any thread."""
@@ -335,8 +347,9 @@ class Generation:
     def finish(self, reason: FinishReason) -> None:
         """Say the rest, and why it ends."""
         self._say(self.stream.flush(), final=True)
-        stats = self.stats.snapshot()
-        self._put(Finish(reason, "".join(self._text), tuple(self._generated), stats, tuple(self._logprobs)))
+        stats, said = self.stats.snapshot(), "".join(self._text)
+        lists = tuple(self._logprobs), tuple(self._tool_calls)
+        self._put(Finish(reason, said, tuple(self._generated), stats, *lists, self.stream.found))
 
     def fail(self, error: DSparkError) -> None:
         """End with an error."""
@@ -347,9 +360,19 @@ class Generation:
         for run, thinking in runs:
             if thinking:
                 self._put(Thinking(run))
-            elif run:
-                self._text.append(run)
-                self._put(Text(run))
+            else:
+                self._answer(run)
+        if final:
+            self._answer("", final=True)
+
+    def _answer(self, text: str, *, final: bool = False) -> None:
+        for part in [text] if self.calls is None else self.calls.push(text, final=final):
+            if isinstance(part, ToolCall):
+                self._tool_calls.append(part)
+                self._put(part)
+            elif part:
+                self._text.append(part)
+                self._put(Text(part))
 
     def _put(self, event: Event | DSparkError) -> None:
         self._events.put(event)
