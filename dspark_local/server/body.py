@@ -1,4 +1,4 @@
-"""Bodies that are too long, or that never end."""
+"""Bodies: read before anything else is done, as far as they come, and are not too long."""
 
 from __future__ import annotations
 
@@ -24,41 +24,43 @@ class BodyLimit:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its body watched."""
+        """Pass the request on with its whole body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:
-            length = Headers(scope=scope).get("content-length", "")
-            if length.isdigit() and int(length) > self._limits.body:
-                raise self._too_long()
-            await self._app(scope, self._watched(receive), send)
+            body = await self._whole(Headers(scope=scope).get("content-length", ""), receive)
         except Refusal as refusal:  # the rest of the body is not read, so the connection is of no more use
             await refusal.response(scope["path"], {"connection": "close"})(scope, receive, send)
+            return
+        if body is None:
+            return
+        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    def _watched(self, receive: Receive) -> Receive:
-        taken, whole = 0, False
+        async def again() -> Message:
+            return waiting.pop() if waiting else await receive()
 
-        async def watched() -> Message:
-            nonlocal taken, whole
-            if whole:
-                return await receive()
+        await self._app(scope, again, send)
+
+    async def _whole(self, length: str, receive: Receive) -> bytes | None:
+        """The body; None when the client left before its end. Raises Refusal."""
+        if length.isdigit() and int(length) > self._limits.body:
+            raise self._too_long()
+        body, more = bytearray(), True
+        while more:
             try:
                 async with asyncio.timeout(self._limits.stall):
                     message = await receive()
             except TimeoutError:
                 raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not arrive", code="timeout") from None
-            taken += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if taken > self._limits.body:
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._limits.body:
                 raise self._too_long()
-            return message
-
-        return watched
+        return bytes(body)
 
     def _too_long(self) -> Refusal:
-        return Refusal(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"a request's body has at most {self._limits.body} bytes",
-            code="too_large",
-        )
+        most = self._limits.body
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {most} bytes here", code="too_large")

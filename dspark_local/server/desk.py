@@ -130,10 +130,8 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         task.add_done_callback(_abandon)
         raise
-    except (UnicodeEncodeError, RecursionError):
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST, "a text is half a character, or nested too deeply", code="invalid"
-        ) from None
+    except RecursionError:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the tools or the schema are nested too deeply", code="invalid") from None
 
 
 def _abandon(task: asyncio.Future[Any]) -> None:

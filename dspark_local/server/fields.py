@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dspark_local.chat import Message
 from dspark_local.server.errors import Refusal
@@ -31,7 +31,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class Sampling(Strict):
+class Body(Strict):
+    """A request's body; text in it is whole characters, though JSON can spell halves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:  # noqa: ANN401 - whatever JSON says
+        try:
+            json.dumps(value if isinstance(value, dict) else {}, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError):
+            raise ValueError("text of half a character, or nested too deeply") from None
+        return value
+
+
+class Sampling(Body):
     """How to draw. What is left out is the model's own preset."""
 
     temperature: float | None = None

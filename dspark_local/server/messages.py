@@ -17,7 +17,7 @@ from dspark_local.server.accounts import cut
 from dspark_local.server.answers import ANSWERS
 from dspark_local.server.desk import Ask, Desk, Job, Part
 from dspark_local.server.errors import MESSAGES, Refusal
-from dspark_local.server.fields import TEXT_ONLY, Count, Strict, Whole
+from dspark_local.server.fields import TEXT_ONLY, Body, Count, Strict, Whole
 from dspark_local.server.streaming import answer, event
 from dspark_local.tools.toolset import AUTO, NONE, REQUIRED, Tool
 
@@ -66,7 +66,7 @@ class Choice(Strict):
     disable_parallel_tool_use: bool | None = None
 
 
-class CountRequest(Strict):
+class CountRequest(Body):
     """A conversation whose tokens are to be counted."""
 
     model: str
