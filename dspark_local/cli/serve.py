@@ -38,8 +38,22 @@ MISSING = "serving needs more packages: pip install 'dspark-local[server]'"
     "--max-prompt", metavar="N", type=click.IntRange(min=1), help="Tokens of a prompt.  [what the context holds]"
 )
 @click.option("--max-queue", metavar="N", type=click.IntRange(min=0), default=64, show_default=True, help="That wait.")
-@click.option("--max-seconds", metavar="S", type=float, default=600.0, show_default=True, help="From request to end.")
-@click.option("--grace", metavar="S", type=float, default=30.0, show_default=True, help="For answers, at shutdown.")
+@click.option(
+    "--max-seconds",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="From request to end.",
+)
+@click.option(
+    "--grace",
+    metavar="S",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="For answers, at shutdown.",
+)
 def command(
     options: Options,
     model: str,
