@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import jinja2
 from jinja2.ext import loopcontrols
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dspark_local.backend.base import Vocab
 
+_TAIL = 16  # tokens at the end of a prompt that may spell a tag and white space
 OPEN, CLOSE = "\ue000", "\ue001"  # private-use marks around what a user typed
 
 
@@ -250,6 +251,12 @@ class Reasoning:
     closing: str = "</think>"
     thinking: bool = False
     _held: str = ""
+
+    @classmethod
+    def behind(cls, vocab: Vocab, tokens: Sequence[int]) -> Self:
+        """Behind a prompt: some templates open the thinking themselves."""
+        end = b"".join(vocab.piece(token) for token in tokens[-_TAIL:]).decode("utf-8", "replace").rstrip()
+        return cls(thinking=end.endswith(cls().opening))
 
     def push(self, text: str, *, final: bool = False) -> Iterator[tuple[str, bool]]:
         """(text, thinking) runs that are certain; a possible beginning of a tag waits for more."""

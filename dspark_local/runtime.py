@@ -98,8 +98,9 @@ class Runtime:
         """
         toolset = Toolset.of(self.vocab, tools, tool_choice)
         tokens = toolset.encode(messages)
+        reasoning = Reasoning.behind(self.vocab, tokens)
         drawn = toolset.constrained(sampling or self.preset)
-        return self._start(tokens, drawn, max_tokens, stop, draft=draft, reasoning=Reasoning(), toolset=toolset)
+        return self._start(tokens, drawn, max_tokens, stop, draft=draft, reasoning=reasoning, toolset=toolset)
 
     def generate(
         self,
