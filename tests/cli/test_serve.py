@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 
 from dspark_local.cli.main import main
 
-from .conftest import start
+from .conftest import ANSWER, start
 
 if TYPE_CHECKING:
     from dspark_local.server.limits import Limits
@@ -38,6 +39,30 @@ def test_it_serves_until_a_signal(number: signal.Signals, code: int) -> None:
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert err.strip() == b""
+
+
+def test_a_server_that_was_killed_starts_again() -> None:
+    """On the same port, while clients of the first still wait for its end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    first = start("serve", "--port", str(port), answer="word " * 500, seconds=0.01)
+    assert first.stderr
+    first.stderr.readline()
+    with httpx.stream("POST", url, json={**body, "stream": True}, timeout=PATIENCE) as response:
+        lines = response.iter_lines()
+        next(lines)
+        first.kill()
+        second = start("serve", "--port", str(port))
+        with pytest.raises(httpx.TransportError):
+            list(lines)
+    assert second.stderr
+    assert b"answers at" in second.stderr.readline()
+    assert httpx.post(url, json=body, timeout=PATIENCE).json()["choices"][0]["message"]["content"] == ANSWER
+    second.terminate()
+    for process in (first, second):
+        process.communicate(timeout=PATIENCE)
 
 
 def test_its_options_reach_the_loader(loads: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
