@@ -28,10 +28,11 @@ from dspark_local.errors import (
     StorageError,
     UsageError,
 )
-from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.generation import Generation
 from dspark_local.loading import load
 from dspark_local.runtime import Info, Runtime
+from dspark_local.tools.toolset import Tool
 from dspark_local.types import (
     FinishReason,
     Round,
@@ -74,6 +75,8 @@ __all__ = [
     "Thinking",
     "TokenLogprob",
     "TokenLogprobs",
+    "Tool",
+    "ToolCall",
     "UsageError",
     "Why",
     "load",

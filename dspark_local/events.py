@@ -1,4 +1,4 @@
-"""What a generation tells its reader, in order: text and rounds, then one Finish."""
+"""What a generation tells its reader, in order: text, calls and rounds, then one Finish."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called: `arguments` are a JSON object as text, `id` tells calls apart.
+
+    It comes whole, once it can be read.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundDone:
     """What a round did, and the sums so far. Its text came before it, as far as the tokens made it certain."""
 
@@ -33,13 +45,18 @@ class RoundDone:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end: why, the whole answer, its tokens, and the sums; `logprobs` of each token, if they were asked for."""
+    """The end: why, the whole answer, its tokens, and the sums; `logprobs` of each token, if they were asked for.
+
+    `text` is the answer without thinking and calls; `stop` is the stop string that ended it.
+    """
 
     reason: FinishReason
     text: str
     tokens: tuple[int, ...]
     stats: Stats
     logprobs: tuple[TokenLogprobs, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    stop: str | None = None
 
 
-Event = Text | Thinking | RoundDone | Finish
+Event = Text | Thinking | ToolCall | RoundDone | Finish

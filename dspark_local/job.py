@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import DSparkError, UsageError
-from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
+from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.types import FinishReason, Round, Stats, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dspark_local.chat import Reasoning, TextStream
     from dspark_local.sampling.rule import Sampler
+    from dspark_local.tools.reader import CallReader
 
 MOST_UNREAD = 2048
 MAX_TOKENS = 1 << 20  # "until the model ends or the context is full"
@@ -54,19 +55,21 @@ class Job:
     tokens: list[int]
     sampler: Sampler
     stream: TextStream
-    reasoning: Reasoning | None
     limits: Limits
+    reasoning: Reasoning | None = None
+    calls: CallReader | None = None
     stats: Stats = field(init=False)
     cancelled: bool = False
     end: Finish | DSparkError | None = None  # written last
     listeners: list[Callable[[], object]] = field(default_factory=list)  # event loops that wait for something to read
     _deadline: float = field(init=False)
     _events: queue.SimpleQueue[Event | DSparkError] = field(default_factory=queue.SimpleQueue)
-    _unread: list[Text | Thinking] = field(default_factory=list)  # beyond MOST_UNREAD
+    _unread: list[Text | Thinking | ToolCall] = field(default_factory=list)  # beyond MOST_UNREAD
     _latest: RoundDone | None = None  # likewise
     _text: list[str] = field(default_factory=list)
     _generated: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprobs] = field(default_factory=list)
+    _tool_calls: list[ToolCall] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.stats = Stats(seed=self.sampler.seed, prompt_n=len(self.tokens))
@@ -116,8 +119,9 @@ class Job:
     def finish(self, reason: FinishReason) -> None:
         """Say the rest, and why it ends."""
         self._say(self.stream.flush(), final=True)
-        stats = self.stats.snapshot()
-        self._end(Finish(reason, "".join(self._text), tuple(self._generated), stats, tuple(self._logprobs)))
+        stats, said = self.stats.snapshot(), "".join(self._text)
+        lists = tuple(self._logprobs), tuple(self._tool_calls)
+        self._end(Finish(reason, said, tuple(self._generated), stats, *lists, self.stream.found))
 
     def fail(self, error: DSparkError) -> None:
         """End with an error."""
@@ -128,11 +132,21 @@ class Job:
         for run, thinking in runs:
             if thinking:
                 self._write(Thinking(run))
-            elif run:
-                self._text.append(run)
-                self._write(Text(run))
+            else:
+                self._answer(run)
+        if final:
+            self._answer("", final=True)
 
-    def _write(self, event: Text | Thinking | RoundDone) -> None:
+    def _answer(self, text: str, *, final: bool = False) -> None:
+        for part in [text] if self.calls is None else self.calls.push(text, final=final):
+            if isinstance(part, ToolCall):
+                self._tool_calls.append(part)
+                self._write(part)
+            elif part:
+                self._text.append(part)
+                self._write(Text(part))
+
+    def _write(self, event: Text | Thinking | ToolCall | RoundDone) -> None:
         if self._events.qsize() < MOST_UNREAD:
             self._catch_up()
             self._put(event)
@@ -147,9 +161,13 @@ class Job:
         self._put(event)
 
     def _catch_up(self) -> None:
-        """Write what was held back: text in runs of one kind, then the latest round."""
+        """Write what was held back: text in runs of one kind, calls each by itself, then the latest round."""
         for kind, run in groupby(self._unread, key=type):
-            self._put(kind("".join(piece.text for piece in run)))
+            pieces = list(run)
+            calls = [piece for piece in pieces if isinstance(piece, ToolCall)]
+            text = "".join(piece.text for piece in pieces if not isinstance(piece, ToolCall))
+            for event in calls or [kind(text)]:
+                self._put(event)
         if self._latest:
             self._put(self._latest)
         self._unread, self._latest = [], None

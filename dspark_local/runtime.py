@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import weakref
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dspark_local.chat import Message, Reasoning, TextStream, encode_chat
+from dspark_local.chat import Message, Reasoning, TextStream
 from dspark_local.errors import UsageError
 from dspark_local.generation import Generation
 from dspark_local.job import Job, Limits
 from dspark_local.prepare import prepare
+from dspark_local.tools.toolset import AUTO, Tool, Toolset
 from dspark_local.types import SamplingParams
 from dspark_local.worker import Worker
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Vocab
     from dspark_local.engine import Engine
     from dspark_local.scheduling.policy import Policy
+    from dspark_local.tools.reader import CallReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,36 +90,41 @@ class Runtime:
 
     def chat(
         self,
-        messages: Many[Message | Mapping[str, str]],
+        messages: Many[Message | Mapping[str, Any]],
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
         stop: Many[str] = (),
         timeout: float | None = None,
         draft: bool = True,
+        tools: Many[Tool | Mapping[str, Any]] = (),
+        tool_choice: str = AUTO,
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
 
         Before the model ends, `max_tokens`, a string of `stop`, or `timeout` seconds from now do. `draft` False
-        decodes plainly. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
+        decodes plainly. The model may call `tools`; `tool_choice` is auto, none, required (one call, of any of them)
+        or a tool's name. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
         iterating.
         """
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        return self._submit(self._chat_job(messages, sampling, limits))
+        return self._submit(self._chat_job(messages, sampling, limits, tools, tool_choice))
 
     async def achat(
         self,
-        messages: Many[Message | Mapping[str, str]],
+        messages: Many[Message | Mapping[str, Any]],
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
         stop: Many[str] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the answer's, not this call's
         draft: bool = True,
+        tools: Many[Tool | Mapping[str, Any]] = (),
+        tool_choice: str = AUTO,
     ) -> Generation:
         """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits))
+        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits, tools, tool_choice))
 
     def generate(
         self,
@@ -192,30 +198,41 @@ class Runtime:
         await self.aclose()
 
     def _chat_job(
-        self, messages: Many[Message | Mapping[str, str]], sampling: SamplingParams | None, limits: Limits
-    ) -> Job:
-        return self._job(partial(encode_chat, self.vocab, messages), sampling, limits, Reasoning())
-
-    def _text_job(self, prompt: str | Many[int], sampling: SamplingParams | None, limits: Limits) -> Job:
-        def encode() -> list[int]:
-            return self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-
-        return self._job(encode, sampling, limits, None)
-
-    def _job(
         self,
-        encode: Callable[[], list[int]],
+        messages: Many[Message | Mapping[str, Any]],
         sampling: SamplingParams | None,
         limits: Limits,
-        reasoning: Reasoning | None,
+        tools: Many[Tool | Mapping[str, Any]],
+        tool_choice: str,
     ) -> Job:
         with self._worker.using():
             self._worker.check_room()  # before the work, and again behind it
-            tokens = encode()
-            self._engine.check(tokens)
-            room = min(limits.max_tokens or self.info.n_ctx, self.info.n_ctx - len(tokens))
-            sampler = prepare(sampling or self.preset, self.vocab, room)
-        return Job(tokens, sampler, TextStream(self.vocab, limits.stop), reasoning, limits)
+            toolset = Toolset.of(self.vocab, tools, tool_choice)
+            tokens = toolset.encode(messages)
+            drawn = toolset.constrained(sampling or self.preset)
+            stream = TextStream(self.vocab, limits.stop, toolset.names())
+            reasoning = Reasoning.behind(self.vocab, tokens)
+            return self._job(tokens, drawn, stream, limits, reasoning=reasoning, calls=toolset.reader())
+
+    def _text_job(self, prompt: str | Many[int], sampling: SamplingParams | None, limits: Limits) -> Job:
+        with self._worker.using():
+            self._worker.check_room()
+            tokens = self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+            return self._job(tokens, sampling or self.preset, TextStream(self.vocab, limits.stop), limits)
+
+    def _job(
+        self,
+        tokens: list[int],
+        sampling: SamplingParams,
+        stream: TextStream,
+        limits: Limits,
+        *,
+        reasoning: Reasoning | None = None,
+        calls: CallReader | None = None,
+    ) -> Job:
+        self._engine.check(tokens)
+        room = min(limits.max_tokens or self.info.n_ctx, self.info.n_ctx - len(tokens))
+        return Job(tokens, prepare(sampling, self.vocab, room), stream, limits, reasoning, calls)
 
     def _submit(self, job: Job) -> Generation:
         self._worker.submit(job)

@@ -118,6 +118,14 @@ def test_thinking_is_split_however_the_text_arrives(pieces: list[str]) -> None:
     assert runs(pieces) == runs(["".join(pieces)])
 
 
+@pytest.mark.parametrize(("prompt", "thinks"), [("…<think>\n", True), ("<think></think>\n", False), ("", False)])
+def test_a_template_may_open_the_thinking(prompt: str, thinks: bool) -> None:
+    """Then the answer begins in the middle of it."""
+    splitter = Reasoning.behind(ScriptedVocab(), list(prompt.encode()))
+    want = [("hmm", True), ("yes", False)] if thinks else [("hmm</think>yes", False)]
+    assert list(splitter.push("hmm</think>yes", final=True)) == want
+
+
 def test_thinking_by_hand() -> None:
     """The tags go, the runs stay."""
     splitter = Reasoning()

@@ -34,7 +34,7 @@ def test_a_stop_string_ends_the_text_before_it(draft: bool) -> None:
     with scripted_runtime("one two three four") as runtime:
         for _ in range(2):
             finish = runtime.chat(ASK, stop=["three", "never"], draft=draft).result()
-            assert (finish.text, finish.reason) == ("one two ", FinishReason.STOP)
+            assert (finish.text, finish.reason, finish.stop) == ("one two ", FinishReason.STOP, "three")
         assert runtime.chat(ASK).result().text == "one two three four"
 
 

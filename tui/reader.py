@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dspark_local.events import Finish, RoundDone, Text, Thinking
+from dspark_local.events import Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.tui.messages import Answered, Failed, Wrote
 from dspark_local.tui.origins import Origin, Origins, merged
 
@@ -31,8 +31,8 @@ async def read(generation: Generation, tell: Callable[[Message], object]) -> Non
     due = 0.0
     try:
         async for event in generation:
-            if isinstance(event, Text | Thinking):
-                said.append(event)
+            if isinstance(event, Text | Thinking | ToolCall):
+                said += [] if isinstance(event, ToolCall) else [event]  # the chat offers no tools
                 continue
             if isinstance(event, RoundDone):
                 rounds.append(event.round)

@@ -65,6 +65,7 @@ class MarkovHead:
         found = np.zeros((len(ids), self.rank), np.float32)
         found[present] = self._w2[rows[present]]
         return found
+
     def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
         """One row [n_vocab] of a block, drafted behind `chained`, as it had been behind `previous`.
 

@@ -121,9 +121,7 @@ def trim(draft: Path, of: Path, tokens: int, text: tuple[Path, ...], out: Path |
 
     path = out or draft.with_name(f"{draft.stem}-v{tokens}.gguf")
     counts = count_tokens(of, read_texts(text) if text else standard_texts())
-    return _written(
-        path, lambda report: trim_draft(draft, of, path, tokens=tokens, counts=counts, progress=report)
-    )
+    return _written(path, lambda report: trim_draft(draft, of, path, tokens=tokens, counts=counts, progress=report))
 
 
 def _found(src: str) -> Path:

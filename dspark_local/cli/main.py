@@ -24,6 +24,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "chat": "Talk with a model in the terminal.",
     "run": "Answer one prompt, to standard output.",
+    "serve": "Answer the protocols of OpenAI and Anthropic over HTTP.",
     "models": "List, fetch, find and remove models.",
     "convert": "Turn a checkpoint into a GGUF file.",
     "inspect": "Say what a model file is, and what it fits.",

@@ -12,7 +12,7 @@ import click
 
 from dspark_local.chat import Message
 from dspark_local.errors import UsageError
-from dspark_local.loading import FIXED_WIDTH, load
+from dspark_local.loading import FIXED_WIDTH, MAX_SLOTS, load
 from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Options:
     ctx_size: int | None = None
     threads: int | None = None
     gpu_layers: int = -1
+    slots: int = 1
     system: str | None = None
 
     @property
@@ -60,6 +61,7 @@ class Options:
             policy=self.policy,
             fixed_width=FIXED_WIDTH if self.fixed_width else None,
             ctx_size=self.ctx_size,
+            slots=self.slots,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
             remeasure=remeasure,
@@ -85,7 +87,7 @@ _LOADING = (
     click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
     click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),
 )
-_ANSWERING = (
+_DRAFTING = (
     click.option("--no-draft", is_flag=True, help="Decode plainly, without a drafter."),
     click.option(
         "--policy",
@@ -99,8 +101,22 @@ _ANSWERING = (
         is_flag=True,
         help=f"Decode {FIXED_WIDTH} rows each round, always: the text then depends on seed and target alone.",
     ),
-    click.option("--max-tokens", metavar="N", type=click.IntRange(min=1), help="End an answer after N tokens."),
+)
+_LENGTH = click.option("--max-tokens", metavar="N", type=click.IntRange(min=1), help="End an answer after N tokens.")
+_ANSWERING = (
+    *_DRAFTING,
+    _LENGTH,
     click.option("--system", metavar="TEXT", help="System message that the conversation begins with."),
+)
+
+
+_SLOTS = click.option(
+    "--slots",
+    metavar="N",
+    type=click.IntRange(1, MAX_SLOTS),
+    default=4,
+    show_default=True,
+    help="Conversations that are answered at once.",
 )
 
 
@@ -166,6 +182,11 @@ _SAMPLING = (
 def common(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command all options; it is called with an Options first."""
     return _with(_LOADING + _ANSWERING + _SAMPLING, command)
+
+
+def serving(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command all options that are not one conversation's; it is called with an Options first."""
+    return _with((*_LOADING, *_DRAFTING, _LENGTH, _SLOTS, *_SAMPLING), command)
 
 
 def loading(command: Callable[..., int]) -> Callable[..., int]:

@@ -93,8 +93,8 @@ _SHARED = {
 }
 
 
-def schema_to_gbnf(text: str) -> str:
-    """GBNF grammar of the JSON texts that fit a schema.
+def schema_to_gbnf(text: str, *, before: str = "", after: str = "") -> str:
+    """GBNF grammar of the JSON texts that fit a schema, between two fixed texts.
 
     Raises UsageError for what is no JSON schema, contradicts itself, or cannot be enforced.
     """
@@ -105,7 +105,8 @@ def schema_to_gbnf(text: str) -> str:
         raise UsageError(f"the JSON schema is not JSON: {error}") from None
     converter = _Converter(schema)
     root = converter.visit(schema, "schema", depth=0)
-    rules = {"root": root, **_SHARED, **converter.rules}
+    rules = {"root": f"{_literal(before)} ({root}) {_literal(after)}" if before or after else root}
+    rules |= {**_SHARED, **converter.rules}
     return "".join(f"{name} ::= {rule}\n" for name, rule in rules.items())
 
 

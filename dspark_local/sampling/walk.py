@@ -44,9 +44,7 @@ class Walk:
 
         `logits` and `ids` as in Sampler.pick.
         """
-        token = self.sampler.pick(
-            logits, self.position, ids=ids, recent=self.recent, constraint=self.constraint
-        )
+        token = self.sampler.pick(logits, self.position, ids=ids, recent=self.recent, constraint=self.constraint)
         if token is None:
             self.stuck = True
             return None

@@ -192,11 +192,7 @@ class Auto:
         """The best γ and who would be verified at it, of every γ and every batch width; by other beliefs if given."""
         believed = beliefs or {r.slot: self._slots[r.slot].belief for r in requests}
         n, most = len(requests), min(self.gamma, max(r.limit for r in requests))
-        pool = [
-            (share, k, r.slot)
-            for r in requests
-            for k, share in enumerate(believed[r.slot][: min(most, r.limit)])
-        ]
+        pool = [(share, k, r.slot) for r in requests for k, share in enumerate(believed[r.slot][: min(most, r.limit)])]
         pool.sort(key=lambda draft: draft[0], reverse=True)  # stable: of equals the earlier position first
         price = self._price()
         decode = (price * self._decode(n + 1, n + len(pool), hopeful=True)).tolist()

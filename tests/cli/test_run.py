@@ -182,6 +182,7 @@ def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
         "policy": "fixed:5",
         "fixed_width": 4,
         "ctx_size": 512,
+        "slots": 1,
         "threads": 1,
         "gpu_layers": 0,
         "remeasure": False,

@@ -150,9 +150,7 @@ def test_dry(
     pointer = ctypes.cast(given, ctypes.POINTER(ctypes.c_char_p))
     sampler = api.llama_sampler_init_dry(model.vocab, multiplier, base, allowed, n, pointer, len(strings))
     theirs = applied([sampler], logits, recent)
-    params = SamplingParams(
-        dry_multiplier=multiplier, dry_base=base, dry_allowed_length=allowed, dry_penalty_last_n=n
-    )
+    params = SamplingParams(dry_multiplier=multiplier, dry_base=base, dry_allowed_length=allowed, dry_penalty_last_n=n)
     ours = penalised(Row(logits), params, recent, model.breakers(strings)).logits
     np.testing.assert_allclose(ours, [theirs[t] for t in range(logits.size)], rtol=1e-4, atol=1e-4)
 
@@ -170,9 +168,7 @@ def test_logit_bias(seed: int, bias: dict[int, float]) -> None:
 
 
 @alone
-@given(
-    seeds, st.integers(5, 400), st.floats(0.5, 0.99), st.floats(0.5, 0.99), st.floats(0.001, 0.2), st.floats(0.3, 2)
-)
+@given(seeds, st.integers(5, 400), st.floats(0.5, 0.99), st.floats(0.5, 0.99), st.floats(0.001, 0.2), st.floats(0.3, 2))
 def test_the_whole_chain(seed: int, k: int, typical: float, p: float, least: float, heat: float) -> None:
     """Penalties, top-k, typical-p, top-p, min-p, temperature, in this order: the same set and distribution."""
     logits, recent = drawn(seed), [5, 6, 7, 5, 6, 5]

@@ -116,9 +116,7 @@ def test_constrained_draws_follow_the_allowed_part(params: dict[str, Any]) -> No
     logits = np.log(np.array([0.3, 0.25, 0.2, 0.15, 0.1], np.float32))
     sampling = SamplingParams(temperature=1, seed=4, **params)
     only = Only(frozenset({1, 3, 4}))
-    counts = np.bincount(
-        [Sampler.of(sampling).pick(logits, i, constraint=only) for i in range(20_000)], minlength=5
-    )
+    counts = np.bincount([Sampler.of(sampling).pick(logits, i, constraint=only) for i in range(20_000)], minlength=5)
     kept = candidates(logits, sampling)
     weights = np.exp(logits.astype(float))
     drawable = only.tokens if kept is None else only.tokens & set(kept.tolist())
