@@ -46,8 +46,11 @@ class Window(QWidget):
         self.answer = ""
         self.reader: Reader | None = None
         self.talk = QPlainTextEdit(readOnly=True)
-        self.line = QLineEdit(placeholderText="Ask something", returnPressed=self.ask)
-        self.stop = QPushButton("Stop", enabled=False, clicked=self.cancel)
+        self.line = QLineEdit(placeholderText="Ask something")
+        self.line.returnPressed.connect(self.ask)
+        self.stop = QPushButton("Stop")
+        self.stop.clicked.connect(self.cancel)
+        self.stop.setEnabled(False)
         layout = QVBoxLayout(self)
         for widget in (self.talk, self.line, self.stop):
             layout.addWidget(widget)

@@ -102,7 +102,6 @@ with dspark_local.load("demo", policy="fixed:3") as runtime:
 def test_fastapi_app() -> None:
     """Text streams; what is wrong comes as a status and a code; more than may wait is refused with 503."""
     pytest.importorskip("fastapi", reason="fastapi is not installed (the `server` extra)")
-    pytest.importorskip("httpx", reason="httpx is not installed (the test client needs it)")
     from fastapi.testclient import TestClient  # noqa: PLC0415 - may be absent
 
     example = runpy.run_path(str(EXAMPLES / "fastapi_app.py"))
