@@ -26,6 +26,7 @@ from dspark_local.errors import (
     PairError,
     QueueFullError,
     StorageError,
+    TrainingError,
     UsageError,
 )
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking
@@ -74,6 +75,7 @@ __all__ = [
     "Thinking",
     "TokenLogprob",
     "TokenLogprobs",
+    "TrainingError",
     "UsageError",
     "Why",
     "load",

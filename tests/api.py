@@ -1,6 +1,6 @@
 """The public interface as text, one line a fact: what `tests/api.txt` pins.
 
-    .venv/bin/python -m tests.api > tests/api.txt
+.venv/bin/python -m tests.api > tests/api.txt
 """
 
 from __future__ import annotations
