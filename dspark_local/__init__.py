@@ -26,6 +26,7 @@ from dspark_local.errors import (
     PairError,
     QueueFullError,
     StorageError,
+    TrainingError,
     UsageError,
 )
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
@@ -77,6 +78,7 @@ __all__ = [
     "TokenLogprobs",
     "Tool",
     "ToolCall",
+    "TrainingError",
     "UsageError",
     "Why",
     "load",

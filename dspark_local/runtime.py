@@ -71,7 +71,7 @@ class Runtime:
         self._engine = engine
         self._plain = plain
         self._worker = Worker(engine, max_waiting=max_waiting, at_rest=at_rest or (lambda: None))
-        weakref.finalize(self, self._worker.close)  # also at exit: a thread that dies inside llama.cpp crashes it
+        weakref.finalize(self, self._worker.stop)  # without waiting: the garbage collector may interrupt anything
 
     @property
     def running(self) -> int:

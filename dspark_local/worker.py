@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from dspark_local.sequence import Sequence
 
 _logger = logging.getLogger(__name__)
+_alive: set[Worker] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread that dies inside llama.cpp would take the program's exit down with it."""
+    for worker in tuple(_alive):
+        worker.close()
 
 
 class Worker:
@@ -42,6 +51,7 @@ class Worker:
         self._lock = threading.RLock()  # a signal handler may come back to what it interrupted
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
+        _alive.add(self)
         self._thread.start()
 
     @property
@@ -104,12 +114,17 @@ class Worker:
         """Have it look around: a job was cancelled, or it is to close."""
         self._inbox.put(None)
 
+    def stop(self) -> None:
+        """End what runs, and then free the models; without waiting for it, and not for what a fork has of it."""
+        if os.getpid() == self._pid:
+            self._closed = True
+            self.wake()
+
     def close(self) -> None:
-        """End what runs, free the models, and wait for that, unless this thread is what it waits for."""
+        """`stop`, and wait for it, unless this thread is what it waits for."""
+        self.stop()
         if os.getpid() != self._pid:
             return
-        self._closed = True
-        self.wake()
         here = threading.get_ident()
         if here != self._thread.ident and here not in self._users.values():
             self._thread.join()
@@ -133,6 +148,7 @@ class Worker:
             while self._users:
                 self._inbox.get()
             self.engine.close()
+            _alive.discard(self)
 
     def _turn(self) -> None:
         idle = not self._running and not self._waiting

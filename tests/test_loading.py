@@ -177,6 +177,9 @@ def test_a_plain_runtime_shares_the_weights(folder: Path, first: str) -> None:
         plain.plain()
     with pytest.raises(errors.ClosedError):
         pair.plain()
+    assert pair.vocab.piece(drafted.tokens[0]) is not None  # known already
+    with pytest.raises(errors.ClosedError, match="load it again"):
+        pair.vocab.encode("the", special=True)  # llama.cpp would abort
 
 
 def test_a_prompt_longer_than_the_context_is_refused(folder: Path) -> None:

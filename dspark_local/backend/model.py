@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +12,7 @@ from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, check_process, forget_errors, last_error
 from dspark_local.backend.neighbours import NEIGHBOURS
 from dspark_local.backend.spelling import Spelling
-from dspark_local.errors import BackendError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
+from dspark_local.errors import BackendError, ClosedError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
 from dspark_local.sampling.dry import find_breakers
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Model:
         if not self.pointer:
             raise ModelFormatError(f"llama.cpp cannot load {path.name}: {last_error()}")
         self._users = 1
-        self.vocab = api.llama_model_get_vocab(self.pointer)
+        self._lock = threading.Lock()
+        self._vocab = api.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = api.llama_model_n_embd(self.pointer)
         self.n_layer: int = api.llama_model_n_layer(self.pointer)
@@ -78,6 +80,13 @@ class Model:
         self.chat_template: str | None = template.decode() if template else None
         self.bos = self._text(api.llama_vocab_bos(self.vocab))
         self.eos = self._text(api.llama_vocab_eos(self.vocab))
+
+    @property
+    def vocab(self) -> Any:  # noqa: ANN401 - a pointer of ctypes
+        """llama.cpp's vocabulary. Raises ClosedError when the weights are freed, and it with them."""
+        if not self.pointer:
+            raise ClosedError(f"{self.path.name} is closed; load it again")
+        return self._vocab
 
     def meta(self, key: str) -> str | None:
         """A metadata value as text."""
@@ -142,16 +151,20 @@ class Model:
 
     def share(self) -> Self:
         """The same weights for one more user, who closes them too."""
-        assert self.pointer
-        self._users += 1
+        with self._lock:
+            assert self.pointer
+            self._users += 1
         return self
 
     def close(self) -> None:
-        """Free the weights when the last user closes them; once more is fine."""
-        self._users -= 1
-        if self._users <= 0 and self.pointer:
-            api.llama_model_free(self.pointer)
-            self.pointer = None
+        """Free the weights when the last user closes them, on whatever thread; once more is fine."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            pointer, self.pointer = self.pointer, None
+        if pointer:
+            api.llama_model_free(pointer)
 
 
 def context_params(

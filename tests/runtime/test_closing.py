@@ -16,7 +16,8 @@ from dspark_local.errors import ClosedError
 from dspark_local.testing import scripted_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from dspark_local import Generation
+    from dspark_local.worker import Worker
 
 ASK = [{"role": "user", "content": "hello"}]
 PATIENCE = 60
@@ -114,19 +115,19 @@ def test_closing_where_a_request_was_interrupted_does_not_wait_for_it(monkeypatc
 def test_a_runtime_that_nobody_holds_closes() -> None:
     """But not while somebody holds an answer of it."""
 
-    def begin() -> tuple[weakref.ref[Runtime], Callable[[], bool], object]:
+    def begin() -> tuple[weakref.ref[Runtime], Worker, Generation]:
         runtime = scripted_runtime("kept" * 20, seconds=0.001)
-        target = runtime._engine.target
-        return weakref.ref(runtime), lambda: target.closed, runtime.chat(ASK)
+        return weakref.ref(runtime), runtime._worker, runtime.chat(ASK)
 
-    runtime, closed, generation = begin()
+    runtime, worker, generation = begin()
     assert generation.result().text == "kept" * 20
     assert runtime() is not None
-    assert not closed()
+    assert not worker.closed
     del generation
     gc.collect()
     assert runtime() is None
-    assert closed()
+    worker._thread.join(PATIENCE)
+    assert worker.engine.target.closed
 
 
 async def test_leaving_closes_in_an_event_loop_too() -> None:
