@@ -67,7 +67,7 @@ class Answers:
         try:
             known = not whole or json.loads(whole[0]) == self.identity
             texts = [Text.of(line.decode()) for line in whole[1:]]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise UsageError(f"{self.path} is damaged; remove it, or give another --out") from None
         if not known:
             raise UsageError(
@@ -92,6 +92,12 @@ class Answers:
             raise TrainingError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
+def check(conversations: Sequence[Conversation]) -> None:
+    """Raise UsageError for fewer prompts than can be learned from and judged by."""
+    if len(conversations) < _LEAST:
+        raise UsageError(f"training wants at least {_LEAST} different prompts; there are {len(conversations)}")
+
+
 def regenerate(
     runtime: Runtime,
     conversations: Sequence[Conversation],
@@ -104,8 +110,7 @@ def regenerate(
 
     `runtime` decodes plainly, at a fixed width. Raises UsageError, TrainingError, and what the runtime raises.
     """
-    if len(conversations) < _LEAST:
-        raise UsageError(f"training wants at least {_LEAST} different prompts; there are {len(conversations)}")
+    check(conversations)
     texts = kept.read()
     running: deque[tuple[int, Generation | None]] = deque()
     todo = iter(range(len(texts), len(conversations)))
@@ -140,7 +145,7 @@ def _ask(runtime: Runtime, conversation: Conversation, index: int, asking: Askin
 
 def _text(generation: Generation | None, temperature: float) -> Text:
     if generation is None:
-        return Text((), (), ended=False, temperature=temperature)
+        return Text.said((), (), ended=False, temperature=temperature)
     finish = generation.result()
     ended = finish.reason is FinishReason.STOP
-    return Text(generation.prompt, finish.tokens, ended, temperature)
+    return Text.said(generation.prompt, finish.tokens, ended=ended, temperature=temperature)

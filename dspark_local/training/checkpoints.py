@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from dspark_local.convert.writer import forget_parts
 from dspark_local.errors import TrainingError, UsageError
 from dspark_local.training.network import config
 
@@ -68,6 +69,7 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        forget_parts(path)
         write(beside)
         beside.replace(path)
     except (OSError, SafetensorError) as error:

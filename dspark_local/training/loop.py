@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,18 @@ if TYPE_CHECKING:
 
 ALPHA_CE, ALPHA_L1, ALPHA_CONFIDENCE, DECAY = 0.1, 0.9, 1.0, 4.0
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3  # of Muon and of Adam
+RESUME = "resume.safetensors"
 _SEEDS = 1_000_003
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """Texts, those to learn from and those to judge by, and the target's states of all of them."""
+
+    texts: Sequence[Text]
+    learned: Sequence[int]
+    judged: Sequence[int]
+    cache: StateCache
 
 
 def loss_of(drafter: Drafter, heads: TorchHeads, batch: Batch, states: Any, anchors: Tensor) -> Tensor:  # noqa: ANN401 - States, whose import torch needs not
@@ -66,83 +78,88 @@ def loss_of(drafter: Drafter, heads: TorchHeads, batch: Batch, states: Any, anch
     return loss
 
 
-def fit(
-    drafter: Drafter,
-    heads: TorchHeads,
-    cache: StateCache,
-    texts: Sequence[Text],
-    learned: Sequence[int],
-    judged: Sequence[int],
-    schedule: Schedule,
-    folder: Path,
-    *,
-    dtype: torch.dtype,
-    identity: dict[str, Any],
-    tell: Callable[[str], None],
-    progress: Callable[[str, float], None],
-) -> Position:
-    """Train until the steps are done or nothing gets better; the best drafter is in `folder/draft`.
+class Run:
+    """A drafter on its way, in a folder: `identity` tells its run from others, `dtype` is the network's precision."""
 
-    Raises TrainingError when the loss is no number, or the disk is full.
-    """
-    optimiser = MasteredOptimiser(
-        drafter, matrix_rate=MATRIX_RATE * schedule.rate, other_rate=OTHER_RATE * schedule.rate
-    )  # its masters are the drafter's weights before they are rounded to `dtype`
-    drafter.to(dtype)
-    at = Position()
-    resumed = read_position(folder / "resume.safetensors", identity)
-    if resumed:
-        state, at = resumed
-        optimiser.restore(state, at.step)
-        tell(f"going on from step {at.step}")
-    began, recent = time.process_time() - at.cpu_seconds, list[float]()
+    def __init__(
+        self,
+        drafter: Drafter,
+        heads: TorchHeads,
+        lesson: Lesson,
+        schedule: Schedule,
+        folder: Path,
+        *,
+        dtype: torch.dtype,
+        identity: dict[str, Any],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._drafter, self._heads, self._lesson, self._schedule = drafter, heads, lesson, schedule
+        self._folder, self._identity, self._tell = folder, identity, tell
+        self._optimiser = MasteredOptimiser(
+            drafter, matrix_rate=MATRIX_RATE * schedule.rate, other_rate=OTHER_RATE * schedule.rate
+        )  # its masters are the drafter's weights before they are rounded to `dtype`
+        drafter.to(dtype)
+        self._at = Position()
+        self._began = time.process_time()
+        self._losses: list[float] = []
 
-    def judged_at(step: int) -> Position:
-        found = judge(drafter, heads, cache, texts, judged)
-        best, best_step = at.best, at.best_step
-        if found.accepted_length >= best:  # of two as good, the one that learned longer
-            best, best_step = found.accepted_length, step
-            write_drafter(folder / "draft", optimiser.masters, drafter.design)
-        now = Position(step, best, best_step, time.process_time() - began)
-        tell(_line(now, schedule.steps, recent, found))
-        recent.clear()
-        write_position(folder / "resume.safetensors", optimiser.state(), now, identity)
-        return now
+    def fit(self, progress: Callable[[str, float], None]) -> Position:
+        """Train until the steps are done or nothing gets better; the best drafter is in `folder/draft`.
 
-    if not resumed:
-        at = judged_at(0)
-    drawn = itertools.islice(_drawn(cache, texts, learned, schedule), at.step, schedule.steps)
-    for step, (shard, batch) in enumerate(drawn, at.step + 1):
-        generator = torch.Generator().manual_seed(schedule.seed * _SEEDS + step)
-        anchors = pick_anchors(heads.flags(batch.learn), schedule.anchors, generator)
-        loss = loss_of(drafter, heads, batch, cache.open(shard).states(batch), anchors)
-        value = loss.item()
-        if not math.isfinite(value):
+        Raises TrainingError when the loss is no number, or the disk is full.
+        """
+        steps, interval = self._schedule.steps, self._schedule.interval
+        if resumed := read_position(self._folder / RESUME, self._identity):
+            state, self._at = resumed
+            self._optimiser.restore(state, self._at.step)
+            self._began -= self._at.cpu_seconds
+            self._tell(f"going on from step {self._at.step}")
+        else:
+            self._judge(0)
+        drawn = itertools.islice(_drawn(self._lesson, self._schedule), self._at.step, steps)
+        for step, (shard, batch) in enumerate(drawn, self._at.step + 1):
+            if self._at.step - self._at.best_step >= self._schedule.patience * interval:
+                self._tell(f"no better since step {self._at.best_step}, so this is the end")
+                break
+            self._learn(step, shard, batch)
+            progress("training", step / steps)
+            if step % interval == 0 or step == steps:
+                self._judge(step)
+        return self._at
+
+    def _learn(self, step: int, shard: list[int], batch: Batch) -> None:
+        generator = torch.Generator().manual_seed(self._schedule.seed * _SEEDS + step)
+        anchors = pick_anchors(self._heads.flags(batch.learn), self._schedule.anchors, generator)
+        states = self._lesson.cache.open(shard).states(batch)
+        loss = loss_of(self._drafter, self._heads, batch, states, anchors)
+        self._losses.append(loss.item())
+        if not math.isfinite(self._losses[-1]):
             raise TrainingError(
                 f"the loss is no number any more at step {step}; start again with a lower --rate, in another --out"
             )
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step(max(0.0, rate_at((step - 1) / schedule.steps)))
-        recent.append(value)
-        progress("training", step / schedule.steps)
-        if step % schedule.interval and step != schedule.steps:
-            continue
-        at = judged_at(step)
-        if step - at.best_step >= schedule.patience * schedule.interval:
-            tell(f"no better since step {at.best_step}, so this is the end")
-            break
-    return at
+        self._optimiser.step(max(0.0, rate_at((step - 1) / self._schedule.steps)))
+
+    def _judge(self, step: int) -> None:
+        """Judge the drafter, keep it if it is the best, and write down where the run is."""
+        lesson, best, best_step = self._lesson, self._at.best, self._at.best_step
+        found = judge(self._drafter, self._heads, lesson.cache, lesson.texts, lesson.judged)
+        if found.accepted_length >= best:  # of two as good, the one that learned longer
+            best, best_step = found.accepted_length, step
+            write_drafter(self._folder / "draft", self._optimiser.masters, self._drafter.design)
+        self._at = Position(step, best, best_step, time.process_time() - self._began)
+        self._tell(_line(self._at, self._schedule.steps, self._losses, found))
+        self._losses.clear()
+        write_position(self._folder / RESUME, self._optimiser.state(), self._at, self._identity)
 
 
-def _drawn(
-    cache: StateCache, texts: Sequence[Text], learned: Sequence[int], schedule: Schedule
-) -> Iterator[tuple[list[int], Batch]]:
+def _drawn(lesson: Lesson, schedule: Schedule) -> Iterator[tuple[list[int], Batch]]:
     """Batches, and the shard that each lies in, for ever; nothing is read before it is used."""
-    shards = cache.shards(learned)
+    shards = lesson.cache.shards(lesson.learned)
     for epoch in itertools.count():
         for n in np.random.default_rng((schedule.seed, epoch)).permutation(len(shards)).tolist():
             seed = (schedule.seed, epoch, n)
-            for batch in batches(texts, shards[n], tokens=schedule.tokens, seed=seed):
+            for batch in batches(lesson.texts, shards[n], tokens=schedule.tokens, seed=seed):
                 yield shards[n], batch
 
 

@@ -66,7 +66,7 @@ class StateCache:
         self.peak = 0  # bytes on the disk at most
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in folder.glob("*.states"):
+            for path in (*folder.glob("*.states"), *folder.glob("*.part")):
                 path.unlink()  # of a run before: reading again is cheaper than proving that they are these texts'
         except OSError as error:
             raise self._refused(error) from error

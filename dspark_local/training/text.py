@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _NGRAM = 8
 _LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
@@ -20,25 +21,33 @@ _SHORTEST = 8
 
 @dataclass(frozen=True)
 class Text:
-    """Ids of a prompt and of its answer, of which the target `ended` the second itself, drawn at `temperature`."""
+    """Ids of a prompt and of its answer, of which the target `ended` the second itself, drawn at `temperature`.
 
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
+    Four bytes an id: all texts are held in memory.
+    """
+
+    prompt: array[int]
+    answer: array[int]
     ended: bool
     temperature: float
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
 
+    @classmethod
+    def said(cls, prompt: Iterable[int], answer: Iterable[int], *, ended: bool, temperature: float) -> Self:
+        """From ids of any kind."""
+        return cls(array("i", prompt), array("i", answer), ended, temperature)
+
     @property
-    def tokens(self) -> tuple[int, ...]:
+    def tokens(self) -> array[int]:
         """Both."""
         return self.prompt + self.answer
 
     @cached_property
     def loops(self) -> bool:
         """Whether a tenth of its 8-grams, or more, occurred before: such text is easy to foresee, and no lesson."""
-        grams = [self.answer[i : i + _NGRAM] for i in range(len(self.answer) - _NGRAM + 1)]
+        grams = [self.answer[i : i + _NGRAM].tobytes() for i in range(len(self.answer) - _NGRAM + 1)]
         return bool(grams) and 1 - len(set(grams)) / len(grams) >= _LOOPS
 
     @property
@@ -48,13 +57,14 @@ class Text:
 
     def line(self) -> str:
         """As JSON."""
-        return json.dumps([self.prompt, self.answer, int(self.ended), self.temperature], separators=(",", ":"))
+        fields = [self.prompt.tolist(), self.answer.tolist(), int(self.ended), self.temperature]
+        return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
-    def of(cls, line: str) -> Text:
-        """What `line` wrote. Raises ValueError or TypeError for anything else."""
+    def of(cls, line: str) -> Self:
+        """What `line` wrote. Raises ValueError, TypeError or OverflowError for anything else."""
         prompt, answer, ended, temperature = json.loads(line)
-        return cls(tuple(map(int, prompt)), tuple(map(int, answer)), bool(ended), float(temperature))
+        return cls.said(prompt, answer, ended=bool(ended), temperature=float(temperature))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

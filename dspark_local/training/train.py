@@ -15,7 +15,7 @@ from dspark_local.loading import default_threads, load
 from dspark_local.models import registry
 from dspark_local.models.locations import find
 from dspark_local.training import prompts
-from dspark_local.training.answers import Answers, Asking, is_held_out, regenerate
+from dspark_local.training.answers import Answers, Asking, check, is_held_out, regenerate
 from dspark_local.training.design import design
 from dspark_local.training.export import calibrate, gguf_path, gguf_type
 from dspark_local.training.start import read_start
@@ -83,6 +83,7 @@ def train(
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs torch: pip install 'dspark-local[train]'")
     conversations = prompts.read_all(files)[: plan.limit]
+    check(conversations)
     path = find(model, "none", progress).target
     target = TargetFile.open(path)
     check_target(target.gguf)
@@ -136,7 +137,7 @@ def _answered(
     path: str, conversations: Sequence[Conversation], kept: Answers, plan: Plan, progress: Callable[[str, float], None]
 ) -> list[Text]:
     texts = kept.read()
-    if len(texts) >= len(conversations) > 0 and len(texts) > 1:
+    if len(texts) == len(conversations):
         return texts
     with load(
         path,
@@ -144,7 +145,7 @@ def _answered(
         policy="plain",
         fixed_width=1,
         ctx_size=_context(path),
-        slots=min(plan.slots, max(1, len(conversations) - len(texts))),
+        slots=min(plan.slots, len(conversations) - len(texts)),
         threads=plan.threads,
         gpu_layers=plan.gpu_layers,
         progress=progress,
@@ -199,7 +200,7 @@ def _fit(
     from dspark_local.backend.model import Model  # noqa: PLC0415
     from dspark_local.backend.reader import Reader  # noqa: PLC0415
     from dspark_local.training.heads import TorchHeads  # noqa: PLC0415
-    from dspark_local.training.loop import fit  # noqa: PLC0415
+    from dspark_local.training.loop import Lesson, Run  # noqa: PLC0415
     from dspark_local.training.network import Drafter  # noqa: PLC0415
 
     if plan.device.startswith("cuda") and not torch.cuda.is_available():
@@ -230,10 +231,10 @@ def _fit(
                 kept=plan.kept,
             )
             heads = TorchHeads(target, device=plan.device, dtype=dtype)
-            fit(
-                drafter, heads, cache, texts, learned, judged, plan.schedule, folder,
-                dtype=dtype, identity=identity, tell=tell, progress=progress,
-            )  # fmt: skip
+            lesson = Lesson(texts, learned, judged, cache)
+            Run(
+                drafter, heads, lesson, plan.schedule, folder, dtype=dtype, identity=identity, tell=tell
+            ).fit(progress)
             cache.close()
         finally:
             reader.close()

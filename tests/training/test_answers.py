@@ -29,8 +29,8 @@ def ask(path: Path, n: int = len(PROMPTS)) -> list[Text]:
 def test_answers_are_kept_in_order_and_not_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     texts = ask(path)
-    assert [bytes(t.answer[:-1]) for t in texts] == [b"Some answer."] * len(PROMPTS)
-    assert [b"question %d" % i in bytes(t.prompt) for i, t in enumerate(texts)] == [True] * len(PROMPTS)
+    assert [bytes(t.answer[:-1].tolist()) for t in texts] == [b"Some answer."] * len(PROMPTS)
+    assert [b"question %d" % i in bytes(t.prompt.tolist()) for i, t in enumerate(texts)] == [True] * len(PROMPTS)
     written = path.read_bytes()
     assert ask(path) == texts
     assert path.read_bytes() == written

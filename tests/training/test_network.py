@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs torch, an extra")
 
 from dspark_local.backend.base import Block, Features, Shape, Span  # noqa: E402 - after the skip
 from dspark_local.convert import convert_draft  # noqa: E402
+from dspark_local.errors import TrainingError  # noqa: E402
 from dspark_local.formats.gguf import GGUF  # noqa: E402
 from dspark_local.training.blocks import block_tokens, cut_blocks, draft_hidden, pick_anchors  # noqa: E402
 from dspark_local.training.checkpoints import write_drafter  # noqa: E402
@@ -24,6 +25,7 @@ from dspark_local.training.target import TargetFile  # noqa: E402
 from tests.formats import tiny  # noqa: E402
 from tests.real.pairs import opened  # noqa: E402
 from tests.real.test_reference import close, compare  # noqa: E402
+from tests.training.limits import file_size  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +111,17 @@ def test_the_gradient_is_that_of_the_formula() -> None:
     torch.testing.assert_close(accepted, 1 - l1 / 2, check_dtype=False, rtol=1e-5, atol=1e-5)
     for ours, tensor in zip(got, (hidden, w1, w2), strict=True):
         torch.testing.assert_close(ours, tensor.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
+    """A full disk leaves what was written before, and is told in one line."""
+    drafter = random_drafter(TargetFile.open(tiny.target(kind=tiny.F16).write(tmp_path / "t.gguf")))
+    write_drafter(tmp_path / "draft", drafter.state_dict(), drafter.design)
+    before = (tmp_path / "draft" / "model.safetensors").read_bytes()
+    with file_size(4096), pytest.raises(TrainingError, match=r"model\.safetensors cannot be written"):
+        write_drafter(tmp_path / "draft", drafter.state_dict(), drafter.design)
+    assert (tmp_path / "draft" / "model.safetensors").read_bytes() == before
+    assert not list((tmp_path / "draft").glob(".*"))
 
 
 def test_blocks_by_hand() -> None:

@@ -33,7 +33,7 @@ class Reader:
 
 
 def some(n: int) -> list[Text]:
-    return [Text((1, 2), tuple(range(3, 3 + 20 + i % 50)), True, 0.0) for i in range(n)]
+    return [Text.said((1, 2), range(3, 3 + 20 + i % 50), ended=True, temperature=0.0) for i in range(n)]
 
 
 def cache(folder: Path, texts: list[Text], cap: int, kept: str = "f32") -> StateCache:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,13 +11,16 @@ from hypothesis import strategies as st
 from dspark_local.training.replay import Tally
 from dspark_local.training.text import Batch, Text, batches
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 texts = st.lists(
     st.builds(
-        Text,
-        st.lists(st.integers(0, 99), min_size=1, max_size=40).map(tuple),
-        st.lists(st.integers(0, 99), min_size=1, max_size=90).map(tuple),
-        st.booleans(),
-        st.sampled_from([0.0, 1.0]),
+        Text.said,
+        st.lists(st.integers(0, 99), min_size=1, max_size=40),
+        st.lists(st.integers(0, 99), min_size=1, max_size=90),
+        ended=st.booleans(),
+        temperature=st.sampled_from([0.0, 1.0]),
     ),
     min_size=1,
     max_size=30,
@@ -34,7 +39,7 @@ def test_batches_hold_every_text_once_within_their_size(said: list[Text], seed: 
     for batch in made:
         assert batch.ids.size <= 256 or len(batch.texts) == 1
         for row, i in enumerate(batch.texts):
-            assert tuple(batch.ids[row, : len(said[i])]) == said[i].tokens
+            assert batch.ids[row, : len(said[i])].tolist() == said[i].tokens.tolist()
             assert batch.learn[row].sum() == len(said[i].answer)
             assert batch.learn[row, len(said[i].prompt)]
 
@@ -45,10 +50,14 @@ def test_the_same_seed_draws_the_same_batches(said: list[Text]) -> None:
     assert [b.texts for b in first] == [b.texts for b in second]
 
 
+def said(answer: Iterable[int], prompt: Iterable[int] = (1,)) -> Text:
+    return Text.said(prompt, answer, ended=True, temperature=0.0)
+
+
 def test_text_that_loops_or_is_short_teaches_nothing() -> None:
-    assert Text((1,), tuple(range(40)), True, 0.0).teaches
-    assert not Text((1,), (5, 6, 7, 8) * 10, True, 0.0).teaches
-    assert not Text((1,), (5, 6), True, 0.0).teaches
+    assert said(range(40)).teaches
+    assert not said((5, 6, 7, 8) * 10).teaches
+    assert not said((5, 6)).teaches
 
 
 def test_rounds_by_hand() -> None:
@@ -69,6 +78,6 @@ def test_bounds_of_the_accepted_length(n: int, gamma: int) -> None:
 
 
 def test_padding_is_never_learned() -> None:
-    batch = Batch.of([Text((1,), (2, 3), True, 0.0), Text((1, 2), (3, 4, 5), True, 0.0)], [0, 1], step=4)
+    batch = Batch.of([said((2, 3)), said((3, 4, 5), (1, 2))], [0, 1], step=4)
     assert batch.ids.shape == (2, 8)
     assert not batch.learn[0, 3:].any()
