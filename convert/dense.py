@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gguf import GGMLQuantizationType
-
 from dspark_local.convert.families import target_family
 from dspark_local.convert.family import EMBEDDING, HEAD, LAST_NORM, hyperparameters
 from dspark_local.convert.packed.schemes import scheme_of
@@ -44,19 +42,13 @@ def convert(
     ignored = family.unused(config) | (frozenset({"lm_head.weight"}) if tied else frozenset[str]())
     root = (EMBEDDING, *(() if tied else (HEAD,)), *family.root, LAST_NORM)
     rows = table(family, config, root, family.sizes(config, 0))
-    kept: list[GGMLQuantizationType] = []
-
-    def heard(name: str, code: str, error: float) -> None:
-        kept.append(GGMLQuantizationType[code])
-        tell(name, code, error)
-
-    tensors = plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=heard)
+    tensors = plan(checkpoint, family, config, rows, kind, ignored=ignored, tell=tell)
     tensors += [values(name, array) for name, array in family.computed(config).items()]
     vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
 
     def keys(writer: GGUFWriter) -> None:
         writer.add_name(checkpoint.name)
-        writer.add_file_type(file_type(kind, kept))
+        writer.add_file_type(file_type(kind, (t.kind for t in tensors)))
         hyperparameters(writer, config)
         family.keys(writer, config)
         vocabulary.write(writer)

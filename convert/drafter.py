@@ -73,7 +73,7 @@ def convert(
 
     def keys(writer: GGUFWriter) -> None:
         writer.add_name(draft.name)
-        writer.add_file_type(file_type(kind))
+        writer.add_file_type(file_type(kind, (t.kind for t in tensors)))
         tables.hyperparameters(writer, config)
         family.keys(writer, config)
         writer.add_uint32("dflash.block_size", block.size)

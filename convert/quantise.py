@@ -57,9 +57,9 @@ def parse(name: str) -> Type:
         raise ConvertError(f"no type named {name}; one of {', '.join(Type)}") from None
 
 
-def file_type(kind: Type, kept: Iterable[GGMLQuantizationType] = ()) -> int:
-    """llama.cpp's number for a file mostly of this type; or of that of its `kept` codes, if there are any."""
-    codes = Counter(kept).most_common(1)
+def file_type(kind: Type, kinds: Iterable[GGMLQuantizationType]) -> int:
+    """llama.cpp's number for a file of this type; or of that of the codes among `kinds` that it keeps, if any."""
+    codes = Counter(k for k in kinds if k in _KEPT_TYPES and k.name != kind).most_common(1)
     return int(_KEPT_TYPES[codes[0][0]] if codes else _FILE_TYPES[kind])
 
 

@@ -82,15 +82,7 @@ def from_sentencepiece(path: Path, model: SentencePiece, tokenizer: dict[str, An
         spoken = text.replace(_SPACE, " ") if kind == TokenType.USER_DEFINED else text
         table.place(i, spoken, kind, score)
     _add(table, _added(tokenizer), spaces=True)
-    return Pieces(
-        "llama",
-        "default",
-        tuple(table.tokens),
-        tuple(table.types),
-        tuple(table.scores),
-        add_space_prefix=model.add_space_prefix,
-        remove_extra_spaces=model.remove_extra_spaces,
-    )
+    return _scored(table, prefix=model.add_space_prefix, squeeze=model.remove_extra_spaces)
 
 
 def from_byte_fallback(path: Path, tokenizer: dict[str, Any], size: int) -> Pieces:
@@ -108,14 +100,14 @@ def from_byte_fallback(path: Path, tokenizer: dict[str, Any], size: int) -> Piec
         kind = TokenType.BYTE if byte else TokenType.UNKNOWN if text == model.get("unk_token") else TokenType.NORMAL
         table.place(i, text, kind, scores.get(text, _ADDED if len(text) == 1 or byte else _FREE))
     _add(table, _added(tokenizer), spaces=True)
+    return _scored(table, prefix=_prepends(tokenizer), squeeze=False)
+
+
+def _scored(table: _Table, *, prefix: bool, squeeze: bool) -> Pieces:
+    """Pieces that are merged by their scores."""
+    tokens, types = tuple(table.tokens), tuple(table.types)
     return Pieces(
-        "llama",
-        "default",
-        tuple(table.tokens),
-        tuple(table.types),
-        tuple(table.scores),
-        add_space_prefix=_prepends(tokenizer),
-        remove_extra_spaces=False,
+        "llama", "default", tokens, types, tuple(table.scores), add_space_prefix=prefix, remove_extra_spaces=squeeze
     )
 
 

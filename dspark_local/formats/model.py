@@ -109,12 +109,13 @@ _DFLASH = (
 _BEYOND = ("%s.attention.key_length_swa", "%s.attention.value_length_swa", "%s.rope.dimension_count_swa",
            "%s.embedding_length_out", "general.tensor_extra.name", "%s.classifier.output_labels",
            "%s.classifier.pooling_type")  # fmt: skip
+_STREAMS = "%s.hyper_connection.count"  # DeepSeek-V4's drafters
 ARCHES: Mapping[str, ArchRules] = {
     "qwen3": ArchRules(GENERAL_RULES + RULES, _QWEN3, _BEYOND),
     "dflash": ArchRules(
         GENERAL_RULES + RULES + DFLASH_RULES,
         _DFLASH,
-        (*_BEYOND, "%s.hyper_connection.count", "%s.selector_rank", "%s.conv_kernel_size",
+        (*_BEYOND, _STREAMS, "%s.selector_rank", "%s.conv_kernel_size",
          "%s.rope.dimension_sections", "%s.attention.sliding_window"),
     ),
 }  # fmt: skip
@@ -128,6 +129,10 @@ def check_model(gguf: GGUF) -> Soundness:
     Raises ModelFormatError for a file that llama.cpp would refuse or die of.
     """
     known_vocab = check_vocab(gguf)
+    if "d2t" in gguf.tensors and gguf.type_of(_STREAMS.replace("%s", gguf.arch)):
+        raise format_fault(
+            gguf.path, "llama.cpp's graph of DeepSeek-V4's drafters knows no vocabulary of their own (d2t)"
+        )
     rules = ARCHES.get(gguf.arch)
     if rules is None or any(gguf.type_of(key.replace("%s", gguf.arch)) for key in rules.beyond):
         check_keys(gguf, GENERAL_RULES)

@@ -69,6 +69,7 @@ def half(width: int) -> Tensor:
 DOUBLED = [*WORDS[:-1], WORDS[0]]
 D2T = tiny.draft(d2t=True)
 REFUSED = {
+    "DeepSeek-V4 with d2t": (D2T.with_keys(dflash__hyper_connection__count=(U32, 4)), "no vocabulary of their own"),
     "no tokenizer": (T.with_keys(tokenizer__ggml__model=None), "has no tokenizer"),
     "no vocabulary": (T.with_keys(tokenizer__ggml__model=(STR, "no_vocab")), "has no vocabulary"),
     "no tokens": (T.with_keys(tokenizer__ggml__tokens=None), "has no list of tokens"),
