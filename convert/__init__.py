@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dspark_local.convert import dense, drafter, repair, trim
 from dspark_local.convert.checkpoint import Checkpoint, published_name
+from dspark_local.convert.families.deepseek import STAGES
 from dspark_local.convert.packed.schemes import scheme_of
 from dspark_local.convert.quantise import parse
 from dspark_local.convert.target import CheckpointTarget, GGUFTarget
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dspark_local.convert.writer import Progress
 
 __all__ = [
+    "STAGES",
     "convert_draft",
     "convert_target",
     "exact_type",

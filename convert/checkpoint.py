@@ -51,13 +51,15 @@ def published_name(folder: Path) -> str:
 class Checkpoint:
     """Config and tensors of a folder; rows are read when they are asked for, and nothing is kept.
 
-    Raises ConvertError for a folder that is not a checkpoint, a missing shard, or a file cut short.
+    `absent` are tensors whose shards are not there, and the shards. Raises ConvertError for a folder that is not a
+    checkpoint, or a file cut short.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, published_name(folder)
         self.config: dict[str, Any] = self.json("config.json")
         self.tensors: dict[str, Stored] = {}
+        self.absent: dict[str, str] = {}
         for path in self._shards():
             for name, stored in _header(path).items():
                 if name in self.tensors:
@@ -84,11 +86,11 @@ class Checkpoint:
         files = index.get("weight_map") if index else {"": "model.safetensors"}
         if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
             raise ConvertError(f"{self.folder}/model.safetensors.index.json has no weight_map; download it again")
-        names = sorted(set(files.values()))
-        for name in names:
-            if not (self.folder / name).is_file():
-                raise ConvertError(f"{self.folder} lacks {name}; download the checkpoint again")
-        return [self.folder / name for name in names]
+        self.absent = {tensor: name for tensor, name in files.items() if not (self.folder / name).is_file()}
+        there = sorted(set(files.values()) - set(self.absent.values()))
+        if not there:
+            raise ConvertError(f"{self.folder} lacks {min(self.absent.values())}; download the checkpoint again")
+        return [self.folder / name for name in there]
 
     def read(self, name: str, rows: slice = ALL) -> Floats:
         """Rows of a tensor as float32, or all of it.

@@ -35,6 +35,8 @@ def _facts(checkpoint: Checkpoint) -> Iterator[Fact]:
     total = sum(nbytes.values())
     yield "size", f"{total / 1e9:.3g} GB in {len(checkpoint.tensors)} tensors, {len(files)} files"
     yield "types", ", ".join(f"{name} {100 * n / max(1, total):.0f} %" for name, n in nbytes.most_common())
+    if missing := sorted(set(checkpoint.absent.values())):
+        yield "missing", f"{missing[0]}{f' and {len(missing) - 1} more shards' * (len(missing) > 1)}"
     family, what = _family(checkpoint)
     if family is None:
         yield "convert", what
@@ -44,7 +46,7 @@ def _facts(checkpoint: Checkpoint) -> Iterator[Fact]:
         yield "layers", f"{config.layers} of width {config.count('hidden_size')}"
         yield "context", f"{config.count('max_position_embeddings')} tokens"
         if scheme := scheme_of(checkpoint):
-            yield "weights", f"4-bit codes ({type(scheme).__name__}), which are kept as they are"
+            yield "weights", f"packed ({type(scheme).__name__}); codes of 4 bits are kept as they are"
         if what == "target":
             vocabulary = read_vocabulary(checkpoint, config.count("vocab_size"), family.tokenizer)
             pieces = vocabulary.pieces

@@ -114,8 +114,14 @@ def _plain(source: Plain, family: Family, config: Config, row: Row, ours: str, k
 
 
 def named(checkpoint: Checkpoint, family: Family) -> dict[str, str]:
-    """Names of the tables → the checkpoint's, without what the family leaves out."""
+    """Names of the tables → the checkpoint's, without what the family leaves out.
+
+    Raises ConvertError where a shard is missing that the family reads.
+    """
     have: dict[str, str] = {}
+    for name, shard in checkpoint.absent.items():
+        if family.bare(name) is not None:
+            raise ConvertError(f"{checkpoint.folder} lacks {shard}; download the checkpoint again")
     for name in checkpoint.tensors:
         bare = family.bare(name)
         if bare in have:

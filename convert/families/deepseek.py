@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dspark_local.convert.config import Config
     from dspark_local.convert.family import Sizes
 
+STAGES = "mtp."
 _STAGE = re.compile(r"mtp\.(\d{1,3})\.(.+)")
 # What only the first or the last stage has.
 _ROOT = ("main_proj.", "main_norm.", "norm.", "hc_head_", "markov_head.", "confidence_head.")

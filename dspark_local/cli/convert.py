@@ -73,9 +73,9 @@ def draft(src: str, of: str, kind: str, out: Path | None) -> int:
 
     DeepSpec's, speculators', LFM2's and DeepSeek-V4's DSpark, and DFlash.
     """
-    from dspark_local.convert import convert_draft  # noqa: PLC0415 - it loads gguf and safetensors
+    from dspark_local.convert import STAGES, convert_draft  # noqa: PLC0415 - it loads gguf and safetensors
 
-    target, folder = _target(of), _found(src)
+    target, folder = _target(of), _found(src, part=STAGES)
     beside = target.absolute().parent if Path(of).is_file() else Path()
     path = out or beside / f"dspark-{_target_name(target)}-{kind.upper()}.gguf"
     return _written(path, lambda report: convert_draft(folder, target, path, type=kind, progress=report, tell=_tell))
@@ -124,12 +124,12 @@ def trim(draft: Path, of: Path, tokens: int, text: tuple[Path, ...], out: Path |
     return _written(path, lambda report: trim_draft(draft, of, path, tokens=tokens, counts=counts, progress=report))
 
 
-def _found(src: str) -> Path:
-    """Folder of the checkpoint that SRC names; one on the hub is fetched."""
+def _found(src: str, *, part: str = "") -> Path:
+    """Folder of the checkpoint that SRC names; one on the hub is fetched, `part` of it if it has such tensors."""
     from dspark_local.models.checkpoints import find_checkpoint  # noqa: PLC0415 - the hub's client takes half a second
 
     with Progress() as progress:
-        return find_checkpoint(src, progress)
+        return find_checkpoint(src, progress, part=part)
 
 
 def _target(of: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,16 @@ from dspark_local.models.locations import Remote, resolve
 
 if TYPE_CHECKING:
     from dspark_local.models.progress import Progress
+    from dspark_local.models.quants import File
+    from dspark_local.models.registry import Source
+
+_INDEX = "model.safetensors.index.json"
 
 
-def find_checkpoint(where: str, progress: Progress) -> Path:
+def find_checkpoint(where: str, progress: Progress, *, part: str = "") -> Path:
     """Folder of a checkpoint: the path that is named, or a hub id's folder in the hub's cache.
 
+    Where tensors of names that begin with `part` lie in shards among others, only those shards are fetched.
     Raises ModelNotFoundError, DownloadError; what has arrived is kept, and the next call goes on from there.
     """
     wanted = _wanted(where)
@@ -32,8 +38,23 @@ def find_checkpoint(where: str, progress: Progress) -> Path:
         raise ModelNotFoundError(
             f"{repo} holds no checkpoint ({quants.CONFIG} and safetensors) that could be converted"
         )
-    plan = download.Plan(repo, revision, files, frozenset(f.path for f in here), checkpoint=True)
+    wanted_files = _holding(wanted.source, files, part, progress) if part else files
+    plan = download.Plan(repo, revision, wanted_files, frozenset(f.path for f in here), checkpoint=True)
     return download.fetch(plan, progress)
+
+
+def _holding(source: Source, files: tuple[File, ...], part: str, progress: Progress) -> tuple[File, ...]:
+    """All but the shards without tensors of such names; all, where no tensor is named so."""
+    index = [f for f in files if f.path == _INDEX]
+    if not index:
+        return files
+    assert source.repo
+    path = download.fetch(download.Plan(source.repo, source.revision, tuple(index), frozenset()), progress)
+    try:
+        shards = {file for name, file in json.loads(path.read_bytes())["weight_map"].items() if name.startswith(part)}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return files  # whoever reads the checkpoint says what is wrong with it
+    return tuple(f for f in files if f.path in shards or not f.path.endswith(".safetensors")) if shards else files
 
 
 def find_target(where: str, progress: Progress) -> Path:

@@ -74,7 +74,18 @@ CONFIG: dict[str, Any] = {
     "dspark_target_layer_ids": [0, 2],
 }  # fmt: skip
 TARGET = {**CONFIGS["qwen3"], "hidden_size": HIDDEN}  # any target of the width: a drafter sees its taps only
+TARGET_SHARD, DRAFT_SHARD = (f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
 Stored = dict[str, tuple[str, np.ndarray]]  # safetensors' type, and the bytes in numpy's
+
+
+def _write(path: Path, tensors: Stored) -> None:
+    """One shard, as safetensors lays it down; its library knows no FP8 in numpy."""
+    table, at = {}, 0
+    for name, (dtype, array) in tensors.items():
+        table[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    head = json.dumps(table).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"".join(array.tobytes() for _, array in tensors.values()))
 
 
 def e4m3(byte: int) -> float:
@@ -174,20 +185,17 @@ class Drafter:
         self.stored |= {f"{module}.weight": ("I8", codes), f"{module}.scale": ("F8_E8M0", scales)}
 
     def write(self, folder: Path, **changes: object) -> Path:
-        """The checkpoint's folder, in one shard behind an index, as safetensors lays it down."""
+        """The checkpoint's folder: the target's own tensors in a shard of their own, as they are published."""
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({k: v for k, v in (CONFIG | changes).items() if v is not None}))
-        table, at = {}, 0
-        for name, (dtype, array) in self.stored.items():
-            table[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
-            at += array.nbytes
-        head = json.dumps(table).encode()
-        with (folder / "model-00001-of-00001.safetensors").open("wb") as file:
-            file.write(struct.pack("<Q", len(head)) + head)
-            for _, array in self.stored.values():
-                file.write(array.tobytes())
-        index = {"weight_map": dict.fromkeys(self.stored, "model-00001-of-00001.safetensors")}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        shards: dict[str, Stored] = {}
+        for name, stored in self.stored.items():
+            shard = DRAFT_SHARD if name.startswith("mtp.") else TARGET_SHARD
+            shards.setdefault(shard, {})[name] = stored
+        for shard, tensors in shards.items():
+            _write(folder / shard, tensors)
+        weight_map = {name: shard for shard, tensors in shards.items() for name in tensors}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
         return folder
 
     # -- the function

@@ -92,7 +92,7 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     assert convert_target(src, tmp_path / "two.gguf", type="F16").read_bytes() == want
     (src / "b.safetensors").unlink()
     with pytest.raises(ConvertError, match=r"lacks b\.safetensors"):
-        Checkpoint(src)
+        convert_target(src, tmp_path / "three.gguf", type="F16")
 
 
 JSON = st.recursive(

@@ -14,7 +14,7 @@ from dspark_local.convert.writer import write
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.pair import check_pair
-from tests.convert.deepseek import EXPERTS, HIDDEN, STAGES, TARGET, Drafter
+from tests.convert.deepseek import DRAFT_SHARD, EXPERTS, HIDDEN, STAGES, TARGET, TARGET_SHARD, Drafter
 from tests.convert.families import Model
 from tests.convert.test_drafters import compared
 from tests.convert.test_families import TOKENS
@@ -75,6 +75,19 @@ def test_it_takes_head_and_embedding_from_its_target(tmp_path: Path) -> None:
     out = GGUF.open(convert_draft(Drafter(fp8=False).write(tmp_path / "D"), path, tmp_path / "d.gguf", type="Q4_0"))
     assert not {"token_embd.weight", "output.weight"} & set(out.tensors)
     assert out.meta("dflash.block_count") == STAGES
+
+
+def test_the_target_s_own_shards_are_not_needed(tmp_path: Path) -> None:
+    """They are a hundred gigabytes; a shard with stages is."""
+    _, path = target_of(tmp_path)
+    src = Drafter(fp8=False).write(tmp_path / "D")
+    whole = convert_draft(src, path, tmp_path / "whole.gguf", type="Q8_0")
+    (src / TARGET_SHARD).unlink()
+    part = convert_draft(src, path, tmp_path / "part.gguf", type="Q8_0")
+    assert part.read_bytes() == whole.read_bytes()
+    (src / DRAFT_SHARD).unlink()
+    with pytest.raises(ConvertError, match=f"lacks {TARGET_SHARD}"):
+        convert_draft(src, path, tmp_path / "d.gguf", type="Q8_0")
 
 
 def test_what_the_last_layer_puts_out_is_tapped_where_llama_cpp_gives_it(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from dspark_local.formats.inspection import inspect_files
 from dspark_local.formats.model import check_model
 from tests.convert import checkpoints, test_sentencepiece
 from tests.convert.configs import CONFIGS
+from tests.convert.deepseek import DRAFT_SHARD, Drafter
+from tests.convert.deepseek import TARGET as WIDE
 from tests.convert.drafters import DRAFTS, Draft
 from tests.convert.families import Model
 from tests.convert.test_packed import METHODS, packed_model, written
@@ -45,7 +47,7 @@ ODD = [
     {"a": 1},
 ]
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-         "model.safetensors.index.json", "tokenizer.model")  # fmt: skip
+         "model.safetensors.index.json", "tokenizer.model", DRAFT_SHARD)  # fmt: skip
 
 
 def bases(folder: Path) -> list[Path]:
@@ -61,6 +63,7 @@ def bases(folder: Path) -> list[Path]:
         (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [297, 298], "pad_token_id": 298}))
     for kind, (_, config) in DRAFTS.items():
         made.append(checkpoints.write(folder / f"draft-{kind}", config, Draft(kind, config).tensors, tokenized=False))
+    made.append(Drafter(fp8=True).write(folder / "draft-deepseek"))
     return made
 
 
@@ -108,7 +111,7 @@ def mutate(folder: Path, chance: random.Random) -> str:
     elif how == "bytes":
         at = chance.randrange(min(len(data), 6000))
         path.write_bytes(data[:at] + chance.randbytes(chance.randrange(1, 9)) + data[at + chance.randrange(9) :])
-    elif name == "model.safetensors":
+    elif name.endswith(".safetensors"):
         n = int.from_bytes(data[:8], "little")
         text = json.dumps(bend(json.loads(data[8 : 8 + n]), chance)).encode()
         path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + n :])
@@ -120,6 +123,7 @@ def mutate(folder: Path, chance: random.Random) -> str:
 def run(tmp_path: Path, n: int, seed: int) -> None:
     made = bases(tmp_path / "bases")
     targets = {kind: tmp_path / "bases" / family for kind, (family, _) in DRAFTS.items()}
+    targets["deepseek"] = Model("qwen3", WIDE).write(tmp_path / "wide")
     refused = 0
     for i in range(n):
         chance = random.Random(f"{seed} {i}")

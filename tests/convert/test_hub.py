@@ -12,6 +12,9 @@ from dspark_local.formats.gguf import GGUF
 from dspark_local.formats.inspection import inspect_files
 from dspark_local.models import cache
 from tests.convert import checkpoints
+from tests.convert.deepseek import DRAFT_SHARD, TARGET_SHARD, Drafter
+from tests.convert.deepseek import TARGET as V4_TARGET
+from tests.convert.families import Model
 from tests.models.conftest import REPO, hub
 
 if TYPE_CHECKING:
@@ -55,6 +58,18 @@ def test_a_pair_from_the_hub_is_converted_and_named_after_its_repositories(run: 
     sent, hub.status = hub.sent, 503
     assert run("draft", DRAFT, "--target", TARGET, "--to", "F16")[0] == 0
     assert hub.sent == sent
+
+
+def test_of_deepseek_v4_only_the_shards_with_stages_are_fetched(
+    run: Callable[..., Said], hub: Hub, tmp_path: Path
+) -> None:
+    """The others are the target's, and a hundred gigabytes."""
+    publish(hub, "maker/V4", Drafter(fp8=False).write(tmp_path / "V4"))
+    publish(hub, TARGET, Model("qwen3", V4_TARGET).write(tmp_path / "wide"))
+    assert run("draft", "maker/V4", "--target", TARGET, "--to", "Q8_0")[:2] == (0, "dspark-Tiny-Q8_0.gguf\n")
+    fetched = [line.rpartition("/")[2] for line in hub.asked if line.startswith("GET /maker/V4/")]
+    assert DRAFT_SHARD in fetched
+    assert TARGET_SHARD not in fetched
 
 
 def test_a_target_may_be_a_gguf_on_the_hub(run: Callable[..., Said], hub: Hub, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dspark_local.errors import ModelError
 from dspark_local.formats.facts import facts, fits
 from dspark_local.formats.gguf import GGUF
 from tests.convert import checkpoints
+from tests.convert.deepseek import TARGET_SHARD, Drafter
 from tests.convert.drafters import pair
 from tests.convert.test_packed import packed_model, written
 from tests.formats import tiny
@@ -75,7 +76,13 @@ def test_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     told = shown(capsys, checkpoints.draft(tmp_path / "D"))
     assert told["convert"] == "`dspark-local convert draft` makes a GGUF of architecture dflash of it"
     told = shown(capsys, written(tmp_path / "Q", *packed_model("gptq")))
-    assert told["weights"] == "4-bit codes (Gptq), which are kept as they are"
+    assert told["weights"] == "packed (Gptq); codes of 4 bits are kept as they are"
+    v4 = Drafter(fp8=False).write(tmp_path / "V4")
+    (v4 / TARGET_SHARD).unlink()
+    told = shown(capsys, v4)
+    assert told["layers"] == "3 of width 192"
+    assert told["missing"] == TARGET_SHARD
+    assert told["convert"] == "`dspark-local convert draft` makes a GGUF of architecture dflash of it"
     told = shown(capsys, checkpoints.target(tmp_path / "M", architectures=["MambaForCausalLM"]))
     assert "MambaForCausalLM" in told["convert"]
     told = shown(capsys, checkpoints.target(tmp_path / "E", architectures=["Eagle3DraftModel"]))
