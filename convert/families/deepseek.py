@@ -1,8 +1,8 @@
 """DeepSeek-V4's DSpark drafters: stages under `mtp.` in the target's own checkpoint, for llama.cpp's graph `dflash`.
 
-Layout: index, config.json and inference/model.py of deepseek-ai/DeepSeek-V4-Flash-DSpark, as llama.cpp's
-conversion/deepseek.py reads them. A stage is a whole DeepSeek-V4 layer without compressed attention: hyper-connections
-around latent attention with a sink, and around a mixture of experts.
+Layout: llama.cpp's conversion/deepseek.py (DeepseekV4DSparkModel), and what ports quote of index, config.json and
+inference/model.py of deepseek-ai/DeepSeek-V4-Flash-DSpark. A stage is a whole DeepSeek-V4 layer without compressed
+attention: hyper-connections around latent attention with a sink, and around a mixture of experts.
 """
 
 from __future__ import annotations

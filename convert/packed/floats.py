@@ -1,7 +1,7 @@
 """Small floats with scales per block: MXFP4 and NVFP4, which ggml has types for, and FP8, which it has not.
 
 Layouts: compressed-tensors' mxfp4-pack-quantized and nvfp4-pack-quantized, ModelOpt's NVFP4, and DeepSeek-V4's, whose
-experts are MXFP4 and whose other matrices are FP8 (inference/model.py of deepseek-ai/DeepSeek-V4-Flash-DSpark).
+experts are MXFP4 and whose other matrices are FP8 (llama.cpp's conversion/deepseek.py). E4M3 and E8M0 are OCP's.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 out = click.option("--out", type=PATH, help="The file to write; by default named after the checkpoint, here.")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
 _TYPE = re.compile(r"[-.](F32|F16|BF16|I?Q\d\w*|MXFP4\w*|NVFP4)$", re.IGNORECASE)
 _STREAMED = ("F32", "F16", "BF16", "Q8_0")  # written tensor by tensor; other types are made by llama.cpp's quantiser
 
@@ -147,12 +148,12 @@ def _tell(name: str, kind: str, error: float) -> None:
 
 
 def _target_name(of: Path) -> str:
-    """What is common to a target's files of all types: Qwen3-8B of Qwen3-8B-Q4_K_M.gguf."""
+    """What is common to a target's files of all types: Qwen3-8B of Qwen3-8B-Q4_K_M-00001-of-00002.gguf."""
     if of.is_dir():
         from dspark_local.convert import published_name  # noqa: PLC0415 - it loads gguf and safetensors
 
         return published_name(of)
-    return _TYPE.sub("", of.name.removesuffix(".gguf"))
+    return _TYPE.sub("", _PART.sub("", of.name.removesuffix(".gguf")))
 
 
 def _written(path: Path, convert: Callable[[Callable[[int, int], None]], object]) -> int:

@@ -1,8 +1,9 @@
 """A random DeepSeek-V4 DSpark drafter in its published layout, and its function in plain numpy.
 
-Names, shapes, types and config keys are those of deepseek-ai/DeepSeek-V4-Flash-DSpark (index, config.json,
-inference/model.py: DSparkBlock, DSparkAttention, Block.hc_pre and hc_post, Gate, Expert), scaled down. The forward pass
-reads the bytes that were written, by the formats' own definitions, and never our converter.
+Names, shapes, types and config keys are those of deepseek-ai/DeepSeek-V4-Flash-DSpark, scaled down, as llama.cpp's
+conversion/deepseek.py reads them and ports of its inference/model.py (DSparkBlock, DSparkAttention, hc_pre, hc_post,
+Gate, Expert) quote them. The forward pass reads the bytes that were written, by the formats' own definitions, and never
+our converter.
 """
 
 from __future__ import annotations

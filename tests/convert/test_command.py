@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dspark_local.formats.inspection import inspect_files
+from dspark_local.models.locations import beside
 from tests.convert import checkpoints
 from tests.convert.test_packed import packed_model, written
 
@@ -37,14 +38,19 @@ def test_what_does_not_work_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_drafter_lies_beside_its_target(tmp_path: Path) -> None:
-    """Named after what the target's files of all types have in common, so that one drafter serves them all."""
+    """Named after what the target's files of all types have in common, so that one drafter is found for them all."""
     checkpoints.target(tmp_path / "Tiny")
     checkpoints.draft(tmp_path / "tiny_block4")
     target = tmp_path / "models" / "Tiny-BF16.gguf"
     target.parent.mkdir()
     assert run(tmp_path, "target", "Tiny", "--to", "BF16", "--out", str(target)).returncode == 0
-    done = run(tmp_path, "draft", "tiny_block4", "--target", str(target), "--to", "Q8_0")
-    assert done.stdout == f"{target.parent / 'dspark-Tiny-Q8_0.gguf'}\n"
+    draft = target.with_name("dspark-Tiny-Q8_0.gguf")
+    for name in (target.name, "Tiny-Q4_K_M.gguf", "Tiny-Q4_K_M-00001-of-00002.gguf"):
+        named = target.rename(target.with_name(name))
+        done = run(tmp_path, "draft", "tiny_block4", "--target", str(named), "--to", "Q8_0")
+        assert done.stdout == f"{draft}\n"
+        assert beside(named) == draft
+        target = named
 
 
 def test_by_default_llama_cpp_quantises(tmp_path: Path) -> None:
