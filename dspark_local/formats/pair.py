@@ -11,13 +11,14 @@ from dspark_local.formats.vocab import TOKENS, vocab_size
 if TYPE_CHECKING:
     from dspark_local.formats.gguf import GGUF
 
-_DRAFT_ARCHES = {"eagle3", "gemma4-assistant"}
+# Drafters of other kinds, which are not driven.
+DRAFT_ARCHES = {"eagle3", "gemma4-assistant"}
 _NOT_TEXT = {"clip", "wavtokenizer-dec"}
 
 
 def check_target(target: GGUF) -> None:
     """Raise ModelFormatError if this file is a drafter, or writes no text."""
-    if is_draft(target) or target.arch in _DRAFT_ARCHES:
+    if is_draft(target) or target.arch in DRAFT_ARCHES:
         what = "a drafter, which writes no text by itself: give its target as MODEL and this as --drafter"
         raise format_fault(target.path, what)
     if target.arch in _NOT_TEXT or target.meta(f"{target.arch}.attention.causal") is False:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dspark_local.formats.faults import pair_fault
-from dspark_local.formats.pair import check_target
+from dspark_local.formats.faults import format_fault, pair_fault
+from dspark_local.formats.pair import DRAFT_ARCHES, check_target
 from dspark_local.formats.vocab import TOKENS, vocab_size
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def translation(target: GGUF, small: GGUF) -> Translation:
     A token that is spelled otherwise goes by its spelling; one that the small model lacks is given to it as its end of
     text, and never drafted. Raises PairError for another vocabulary, ModelFormatError for a file that cannot draft.
     """
+    if small.arch in DRAFT_ARCHES:
+        what = f"a drafter of the kind {small.arch}, which is not driven yet: choose another --drafter or --no-draft"
+        raise format_fault(small.path, what)
     check_target(small)
     for key in ("tokenizer.ggml.model", "tokenizer.ggml.pre"):
         if target.meta(key) != small.meta(key):
