@@ -36,8 +36,9 @@ class Limits:
 
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
-    timeout: float | None = None  # seconds from now
+    timeout: float | None = None  # seconds from `asked`
     draft: bool = True
+    asked: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -46,6 +47,11 @@ class Limits:
             raise UsageError("a stop string must not be empty")
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"a timeout must be more than 0 seconds, not {self.timeout:g}")
+
+    @property
+    def deadline(self) -> float:
+        """When it is out of time, by the monotonic clock."""
+        return math.inf if self.timeout is None else self.asked + self.timeout
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +68,6 @@ class Job:
     cancelled: bool = False
     end: Finish | DSparkError | None = None  # written last
     listeners: list[Callable[[], object]] = field(default_factory=list)  # event loops that wait for something to read
-    _deadline: float = field(init=False)
     _events: queue.SimpleQueue[Event | DSparkError] = field(default_factory=queue.SimpleQueue)
     _unread: list[Text | Thinking | ToolCall] = field(default_factory=list)  # beyond MOST_UNREAD
     _latest: RoundDone | None = None  # likewise
@@ -73,8 +78,6 @@ class Job:
 
     def __post_init__(self) -> None:
         self.stats = Stats(seed=self.sampler.seed, prompt_n=len(self.tokens))
-        timeout = self.limits.timeout
-        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
 
     @property
     def max_tokens(self) -> int:
@@ -86,7 +89,7 @@ class Job:
         """Why it must not go on, if so."""
         if self.cancelled:
             return FinishReason.CANCELLED
-        return FinishReason.TIMEOUT if time.monotonic() >= self._deadline else None
+        return FinishReason.TIMEOUT if time.monotonic() >= self.limits.deadline else None
 
     def read(self, *, wait: bool) -> Event | DSparkError:
         """The next event; the end again and again, for every reader. Raises queue.Empty where it should not wait."""

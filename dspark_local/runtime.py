@@ -235,5 +235,6 @@ class Runtime:
         return Job(tokens, prepare(sampling, self.vocab, room), stream, limits, reasoning, calls)
 
     def _submit(self, job: Job) -> Generation:
+        generation = Generation(job, self._worker, self)  # first, so that Ctrl-C here cancels it
         self._worker.submit(job)
-        return Generation(job, self._worker, self)
+        return generation
