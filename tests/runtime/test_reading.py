@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import queue
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dspark_local import Finish, FinishReason, RoundDone, Runtime, Text, Thinking, job
+from dspark_local import Finish, FinishReason, RoundDone, Runtime, Text, Thinking, ToolCall, job
 from dspark_local.backend.scripted import ScriptedVocab
 from dspark_local.chat import Reasoning, TextStream
 from dspark_local.errors import BackendError, DSparkError
 from dspark_local.job import Job, Limits
 from dspark_local.sampling.rule import Sampler
 from dspark_local.testing import scripted_runtime
+from dspark_local.tools.notation import HERMES
+from dspark_local.tools.reader import CallReader
 from dspark_local.types import Round, SamplingParams
 
 if TYPE_CHECKING:
@@ -43,51 +46,75 @@ def said(events: list[Event], kind: type[Text | Thinking]) -> str:
     return "".join(event.text for event in events if isinstance(event, kind))
 
 
+CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+
+
+def new_job() -> Job:
+    calls = CallReader(HERMES, frozenset({"f"}))
+    stream = TextStream(ScriptedVocab())
+    return Job([1], Sampler.of(SamplingParams(seed=1)), stream, Limits(), reasoning=Reasoning(), calls=calls)
+
+
+def write(one: Job, text: str) -> None:
+    record = Round(tokens=tuple(text.encode()))
+    one.stats.add(record)
+    one.take(record)
+
+
+def waiting(one: Job, most: int = sys.maxsize) -> list[Event | DSparkError]:
+    """What can be read without waiting."""
+    read: list[Event | DSparkError] = []
+    while len(read) < most and not (read and read[-1] is one.end):
+        try:
+            read.append(one.read(wait=False))
+        except queue.Empty:
+            break
+    return read
+
+
+def runs(events: list[Event | DSparkError]) -> list[tuple[type, str]]:
+    """What was said, however it was cut."""
+    said: list[tuple[type, str]] = []
+    for event in events:
+        if isinstance(event, ToolCall):
+            said.append((ToolCall, event.name))
+        elif isinstance(event, Text | Thinking):
+            joins = said and said[-1][0] is type(event)
+            said.append((type(event), (said.pop()[1] if joins else "") + event.text))
+    return said
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     data=st.data(),
-    texts=st.lists(st.text("ab<>/think", max_size=6), min_size=1, max_size=30),
+    texts=st.lists(st.sampled_from(["a", "b c", "é", "<think>", "</think>", "<thi", CALL, CALL[:20]]), max_size=30),
     most=st.integers(1, 12),
     fails=st.booleans(),
 )
 def test_a_reader_of_any_pace_gets_all_text_and_true_sums(
     data: st.DataObject, texts: list[str], most: int, fails: bool
 ) -> None:
-    """In order and bounded: what waits is never more than MOST_UNREAD, what is held back, and the end."""
-    wanted = ["".join(run) for run in _thought("".join(texts))]
-    vocab = ScriptedVocab()
-    one = Job([1], Sampler.of(SamplingParams(seed=1)), TextStream(vocab), Reasoning(), Limits())
-    read: list[Event | DSparkError] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "MOST_UNREAD", most)
-        for text in texts:
-            record = Round(tokens=tuple(text.encode()))
-            one.stats.add(record)
-            one.take(record)
-            assert one._events.qsize() <= most + len(text.encode()) + 3
-            for _ in range(data.draw(st.integers(0, 3))):
-                try:
-                    read.append(one.read(wait=False))
-                except queue.Empty:
-                    break
+    """Text, thinking and calls in order, however they were folded; the latest sums; the end, again and again."""
+
+    def end(one: Job) -> None:
         one.fail(BackendError("no more")) if fails else one.finish(FinishReason.STOP)
-        while not read or read[-1] is not one.end:
-            read.append(one.read(wait=False))
-        assert one.read(wait=True) is one.end  # again and again
-    *events, end = read
-    assert isinstance(end, BackendError if fails else Finish)
-    if not fails:
-        assert [said(events, Text), said(events, Thinking)] == wanted
-    sums = [event.stats.predicted_n for event in events if isinstance(event, RoundDone)]
+
+    prompt, slow = new_job(), new_job()
+    read: list[Event | DSparkError] = []
+    for text in texts:
+        write(prompt, text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(job, "MOST_UNREAD", most)
+            write(slow, text)
+        read += waiting(slow, data.draw(st.integers(0, 3)))
+    end(prompt)
+    end(slow)
+    read += waiting(slow)
+    assert slow.read(wait=True) is slow.read(wait=True) is read[-1] is slow.end
+    assert runs(read) == runs(waiting(prompt))
+    sums = [event.stats.predicted_n for event in read if isinstance(event, RoundDone)]
     assert sums == sorted(sums)
-    assert sums[-1] == len("".join(texts))  # the latest round is never lost
-
-
-def _thought(text: str) -> tuple[list[str], list[str]]:
-    runs: tuple[list[str], list[str]] = ([], [])
-    for run, thinking in Reasoning().push(text, final=True):
-        runs[thinking].append(run)
-    return runs
+    assert sums[-1:] == [len("".join(texts).encode())][: len(texts)]
 
 
 def test_a_reader_who_stops_reading_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
