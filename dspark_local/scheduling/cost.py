@@ -64,14 +64,15 @@ class CostTable:
     def learn(self, times: RoundTimes, *, rows: int, drafted: int, pending: int, depth: int) -> None:
         """Take in a round of `rows` verified, `drafted` proposed and `pending` injected rows.
 
-        A step that also prefilled says nothing of the host. Nor do parts without rows, whatever ran in them.
+        A step that also prefilled says nothing of the decode, which prompts went along with, nor of the host. Nor do
+        parts without rows, whatever ran in them.
         """
-        self.at(depth).learn(rows, times.verify)
         if drafted:
             self.draft.learn(drafted, times.draft)
         if pending:
             self.inject.learn(pending, times.inject)
         if not times.prefill:
+            self.at(depth).learn(rows, times.verify)
             self.host.learn(rows + drafted, times.host)
 
     def seconds(self, *, rows: int, drafted: int = 0, pending: int = 0, depth: int = 0) -> float:
