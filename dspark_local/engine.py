@@ -5,13 +5,17 @@ Plain decoding is the same loop with the empty drafter. The engine knows models 
 
 from __future__ import annotations
 
-import time
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dspark_local.backend.base import Features, Rows, Span, Target
-from dspark_local.errors import ContextError, UsageError
-from dspark_local.prefix import Slots
+from dspark_local.caches import Caches
+from dspark_local.clock import Clock
+from dspark_local.decoding import Decoding, count
+from dspark_local.drafters.base import Proposal
+from dspark_local.errors import BackendError, ContextError, DSparkError, UsageError
+from dspark_local.prefill import CHUNK, Prefill
 from dspark_local.sampling.logprobs import logprobs
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.sequence import Sequence
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Many
 
-    from dspark_local.drafters.base import Drafter, Proposal
+    from dspark_local.drafters.base import Drafter
     from dspark_local.sampling.rule import Sampler
     from dspark_local.scheduling.policy import Policy
+    from dspark_local.snapshots import Snapshot
     from dspark_local.types import TokenLogprobs
 
-CHUNK = 256  # tokens of a prefill decode: short enough to cancel between two
+STUMBLES = 3  # rounds in which the drafter may fail for a sequence before it is left out
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -42,6 +48,7 @@ class Engine:
 
     `is_end` tells the target's end tokens. `fixed_width` W makes every generating decode W rows in each slot, padded
     with `pad`, so that its rounding, and with it the text, depends on seed and target alone (docs/architecture.md).
+    What slots held before they were taken again is kept in up to `keep_bytes` of the host's memory.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Engine:
         is_end: Callable[[int], bool],
         fixed_width: int | None = None,
         pad: int = 0,
+        keep_bytes: int = 0,
     ) -> None:
         self.target = target
         self.drafter = drafter
@@ -60,20 +68,23 @@ class Engine:
         self.active: list[Sequence] = []
         self._is_end = is_end
         self._width = fixed_width
-        self._pad = pad
         self._room = target.n_ctx - (fixed_width or 1) + 1  # longest text that a round can still follow
-        self._chunk = min(CHUNK, target.n_batch)
-        self._slots = Slots(target.n_slots, chunk=self._chunk if fixed_width else 1)
+        chunk = min(CHUNK, target.n_batch)
+        self._prefill = Prefill(chunk, whole=fixed_width is not None)
+        self._caches = Caches(target, drafter, chunk=chunk if fixed_width else 1, budget=keep_bytes)
+        self._decoding = Decoding(self._caches, width=fixed_width, pad=pad)
 
     @property
     def free(self) -> int:
         """How many requests could still join."""
-        return self._slots.free
+        return self._caches.free
 
     def check(self, tokens: Many[int]) -> None:
-        """Raise UsageError for an empty prompt, ContextError for one that the context does not hold."""
+        """Raise UsageError for a prompt that is empty or no text, ContextError for one beyond the context."""
         if not tokens:
             raise UsageError("the prompt is empty; give at least one token")
+        if not 0 <= min(tokens) <= max(tokens) < self.target.n_vocab:
+            raise UsageError(f"the prompt has a token beyond the model's, which go from 0 to {self.target.n_vocab - 1}")
         if len(tokens) > self._room:
             raise ContextError(
                 f"the prompt has {len(tokens)} tokens and the context holds {self._room}; "
@@ -86,37 +97,35 @@ class Engine:
         There must be a `free` slot. `draft` False opts out of drafting. Raises as `check` does.
         """
         self.check(tokens)
-        slot, cached = self._slots.take(tokens)
-        self._rewind(slot, cached)
+        slot, cached = self._caches.take(tokens)
         sequence = Sequence(slot, list(tokens), sampler, max_tokens, draft=draft, cached=cached)
+        self._caches.join(sequence)
         self.active.append(sequence)
         return sequence
 
     def step(self) -> list[tuple[Sequence, Round]]:
-        """One prefill chunk if any is due, then one round for every sequence that is ready."""
-        clock = _Clock(self.target, self.drafter)
-        self._prefill()
-        clock.lap("prefill")
-        ready = [s for s in self.active if s.prefilled]
-        if not ready:
-            self._waited(clock)
-            return []
+        """One round for every sequence that is ready, and with it chunks of the prompts of those that are not yet.
 
-        plan = self.policy.plan([self._request(s) for s in ready]) if self.drafter.block_size else Plan()
+        A decode that fails costs only the sequences that cannot go on: they leave `active` with their `error`.
+        """
+        clock = Clock(self.target, self.drafter)
+        waiting = [s for s in self.active if not s.prefilled and self._caches.waits(s)]
+        ready = [s for s in self.active if s.prefilled]
+        due = [s for s in self.active if not s.prefilled and s not in waiting]
+        chunks = self._prefill.plan(due, room=self._beside(ready) if ready else None)
+
+        plan = self.policy.plan([self._request(s) for s in ready]) if ready and self.drafter.block_size else Plan()
         drafting = [s for s in ready if s.slot in plan.slots]
-        self.drafter.catch_up(drafting)
-        clock.lap("inject")
-        proposals = self._propose(drafting, plan.gamma)
-        clock.lap("draft")
+        proposals = self._propose(drafting, plan.gamma, clock)
         drafts = self._schedule(drafting, proposals)
 
-        rows = self._verify(ready, drafts)
-        clock.lap("verify")
-        committed = [self._accept(s, drafts.get(s.slot, ()), r) for s, r in zip(ready, rows, strict=True)]
-        features = [self._keep(s, p.tokens, r) for s, p, r in zip(ready, committed, rows, strict=True)]
-        self.drafter.observe([f for f in features if f is not None])
-
-        return self._record(ready, plan, proposals, drafts, committed, clock.stop())
+        spans = [Span(s.slot, s.start, (s.anchor, *drafts.get(s.slot, ()))) for s in ready]
+        committed = self._decode(spans, chunks, drafts)
+        self._prefill.learn(count(chunks), clock.decoded(prefilled=count(chunks), verified=count(spans)))
+        times = clock.stop()
+        for sequence in (*waiting, *due):
+            sequence.stats.times += RoundTimes(prefill=times.total)
+        return self._record(committed, plan, proposals, drafts, times)
 
     def finish(self, sequence: Sequence, reason: FinishReason, *, keep: int | None = None) -> None:
         """End a sequence; both caches keep what its first `keep` tokens (all, if None) are worth."""
@@ -125,38 +134,33 @@ class Engine:
         if keep is not None:
             assert sequence.prompt_n <= keep <= len(sequence.tokens)
             del sequence.tokens[keep:]
-            self._cut(sequence, min(sequence.cached, keep))
+            sequence.cached = min(sequence.cached, keep)
+            self._caches.rewind(sequence.slot, sequence.cached)
         sequence.finish_reason = reason
         self.active.remove(sequence)
-        self._slots.give_back(sequence)
+        self._caches.leave(sequence)
 
     def abandon(self) -> list[Sequence]:
-        """After a failed decode: give up every sequence and trust no cache. Returns what was given up."""
+        """After a step that raised: give up every sequence and trust no cache. Returns what was given up."""
         given_up = self.active[:]
         for sequence in given_up:
             self.finish(sequence, FinishReason.CANCELLED)
-        for slot in range(self.target.n_slots):
-            self._slots.forget(slot)
-            self._rewind(slot, 0)
+        self._caches.make_room()
         return given_up
+
+    def snapshot(self, tokens: Many[int]) -> Snapshot | None:
+        """What the caches hold of a text, for `adopt`; None if that is nothing. Raises BackendError."""
+        return self._caches.snapshot(tokens)
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Let requests begin with a snapshot that an engine of the same models took."""
+        self._caches.adopt(snapshot)
 
     def close(self) -> None:
         """Free the drafter, then the target: llama.cpp wants this order."""
         self.active.clear()
         self.drafter.close()
         self.target.close()
-
-    def _prefill(self) -> None:
-        sequence = next((s for s in self.active if not s.prefilled), None)
-        if sequence is None:
-            return
-        end = min(sequence.cached + self._chunk, sequence.start)
-        span = Span(sequence.slot, sequence.cached, sequence.tokens[sequence.cached : end], logits=False)
-        (rows,) = self.target.decode([span])
-        if rows.hidden is not None:
-            self.drafter.observe([Features(sequence.slot, sequence.cached, rows.hidden)])
-        sequence.cached = end
-        self._slots.prefilled(sequence)
 
     def _request(self, sequence: Sequence) -> Request:
         return Request(
@@ -168,50 +172,77 @@ class Engine:
             temperature=sequence.sampler.params.temperature,
         )
 
-    def _propose(self, drafting: list[Sequence], gamma: int) -> dict[int, Proposal]:
-        proposals = self.drafter.propose(drafting, gamma) if drafting else []
+    def _propose(self, drafting: list[Sequence], gamma: int, clock: Clock) -> dict[int, Proposal]:
+        """Blocks by slot; none in a round in which the drafter fails."""
+        if not drafting:
+            return {}
+        try:
+            self.drafter.catch_up(drafting)
+            clock.lap("inject")
+            proposals = self.drafter.propose(drafting, gamma)
+        except BackendError as error:
+            self._stumble([s.slot for s in drafting], error)
+            return {}
+        finally:
+            clock.lap("draft")
         return {s.slot: p for s, p in zip(drafting, proposals, strict=True)}
+
+    def _observe(self, features: list[Features]) -> None:
+        try:
+            self.drafter.observe(features)
+        except BackendError as error:
+            self._stumble([f.slot for f in features], error)
+
+    def _stumble(self, slots: list[int], error: BackendError) -> None:
+        """The drafter failed, which costs no text; where it does so again and again, it is left out."""
+        _logger.warning("the drafter failed: %s", error)
+        for sequence in [s for s in self.active if s.slot in slots]:
+            sequence.stumbles += 1
+            if sequence.stumbles == STUMBLES:
+                sequence.severed = True
+                self.drafter.rewind(sequence.slot, 0)
 
     def _limit(self, sequence: Sequence) -> int:
         """Most drafts that this sequence can use: a round commits one token more than it accepts."""
-        if not sequence.draft:
+        if not sequence.draft or sequence.severed:
             return 0
         rows = self._width or self.target.n_ctx
         return max(0, min(sequence.remaining - 1, self._room - len(sequence.tokens), rows - 1))
 
+    def _beside(self, ready: list[Sequence]) -> int:
+        """Rows of a batch that a round leaves, however many drafts it verifies."""
+        return self.target.n_batch - sum(1 + min(self._limit(s), self.drafter.block_size) for s in ready)
+
     def _schedule(self, drafting: list[Sequence], proposals: dict[int, Proposal]) -> dict[int, tuple[int, ...]]:
-        given = [proposals[s.slot] for s in drafting]
+        given = [proposals.get(s.slot, Proposal()) for s in drafting]
         admitted = self.policy.admit([p.confidences for p in given], [len(p.tokens) for p in given])
         return {s.slot: p.tokens[: min(n, self._limit(s))] for s, p, n in zip(drafting, given, admitted, strict=True)}
 
-    def _verify(self, ready: list[Sequence], drafts: dict[int, tuple[int, ...]]) -> list[Rows]:
-        spans = [Span(s.slot, s.start, (s.anchor, *drafts.get(s.slot, ()))) for s in ready]
-        if self._width is None:
-            return self.target.decode(spans)
-        return self._verify_padded(spans, self._width)
-
-    def _verify_padded(self, spans: list[Span], width: int) -> list[Rows]:
-        """The same decode at a constant shape: every slot has `width` rows, pads behind the real ones."""
-        real = {span.slot: span for span in spans}
-        pads = [self._pad] * width
-        padded = [
-            Span(slot, span.start, (*span.tokens, *pads[len(span.tokens) :]))
-            for slot in range(self.target.n_slots)
-            for span in (real.get(slot) or self._idle(slot, width),)
-        ]
-        rows = self.target.decode(padded)
-        for span in padded:
-            if span.slot not in real:
-                self.target.rewind(span.slot, span.start)
-        return [_first(rows[span.slot], len(span.tokens)) for span in spans]
-
-    def _idle(self, slot: int, width: int) -> Span:
-        """Nothing, behind what the slot holds: of its prompt so far, or of the request that it last served."""
-        held = next((s.cached for s in self.active if s.slot == slot), self._slots.held(slot))
-        if held + width > self.target.n_ctx:
-            self._slots.forget(slot)
-            self._rewind(slot, held := 0)
-        return Span(slot, held, ())
+    def _decode(
+        self, spans: list[Span], chunks: list[Span], drafts: dict[int, tuple[int, ...]]
+    ) -> dict[Sequence, Picked]:
+        """Decode, and take in what comes of it: rounds commit, prompts get on, and what cannot run is lost."""
+        committed: dict[Sequence, Picked] = {}
+        features = []
+        for span, rows in self._decoding.step(self.target, spans, chunks):
+            sequence = self._at(span.slot)
+            try:
+                if isinstance(rows, BackendError):
+                    raise rows
+                if span.logits:
+                    picked = self._accept(sequence, drafts.get(span.slot, ()), rows)
+                    self._keep(sequence, picked.tokens)
+                    committed[sequence] = picked
+                else:
+                    sequence.cached += len(span.tokens)
+                    self._caches.prefilled(sequence)
+            except DSparkError as error:
+                self._lose(sequence, error)
+            else:
+                if rows.hidden is not None and not sequence.severed:
+                    features.append(Features(span.slot, span.start, rows.hidden[: sequence.cached - span.start]))
+        self._observe(features)
+        return committed
 
     def _accept(self, sequence: Sequence, drafts: Many[int], rows: Rows) -> Picked:
         """Tokens that the target picks, up to the first that was not drafted, or that ends the answer."""
@@ -228,27 +259,22 @@ class Engine:
                 break
         return picked
 
-    def _keep(self, sequence: Sequence, committed: list[int], rows: Rows) -> Features | None:
-        """Commit, and forget what the caches hold beyond; the rows that stay are the drafter's to take."""
-        start = sequence.start
-        sequence.tokens += committed
-        sequence.cached = start + len(committed)
+    def _keep(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Commit, and forget what the target's cache holds beyond."""
+        sequence.cached = sequence.start + len(tokens)
+        sequence.tokens += tokens
         self.target.rewind(sequence.slot, sequence.cached)
-        if rows.hidden is None:
-            return None
-        return Features(sequence.slot, start, rows.hidden[: len(committed)])
 
     def _record(
         self,
-        ready: list[Sequence],
+        committed: dict[Sequence, Picked],
         plan: Plan,
         proposals: dict[int, Proposal],
         drafts: dict[int, tuple[int, ...]],
-        committed: list[Picked],
         times: RoundTimes,
     ) -> list[tuple[Sequence, Round]]:
         records = []
-        for sequence, picked in zip(ready, committed, strict=True):
+        for sequence, picked in committed.items():
             tokens = picked.tokens
             proposal, admitted = proposals.get(sequence.slot), drafts.get(sequence.slot, ())
             accepted = next((k for k, (a, b) in enumerate(zip(tokens, admitted, strict=False)) if a != b), None)
@@ -269,7 +295,8 @@ class Engine:
             records.append((sequence, record))
             if reason := self._ended(sequence):
                 self.finish(sequence, reason)
-        self.policy.observe([record for _, record in records])
+        if records:
+            self.policy.observe([record for _, record in records])
         return records
 
     def _ended(self, sequence: Sequence) -> FinishReason | None:
@@ -283,41 +310,12 @@ class Engine:
             return FinishReason.CONTEXT
         return None
 
-    def _cut(self, sequence: Sequence, cached: int) -> None:
-        sequence.cached = cached
-        self._rewind(sequence.slot, cached)
+    def _at(self, slot: int) -> Sequence:
+        return next(s for s in self.active if s.slot == slot)
 
-    def _rewind(self, slot: int, n: int) -> None:
-        self.target.rewind(slot, n)
-        self.drafter.rewind(slot, n)
-
-    def _waited(self, clock: _Clock) -> None:
-        times = clock.stop()
-        for sequence in self.active:
-            sequence.stats.times += times
-
-
-def _first(rows: Rows, n: int) -> Rows:
-    return Rows(rows.logits[:n], None if rows.hidden is None else rows.hidden[:n])
-
-
-class _Clock:
-    """Splits the seconds of a step among its parts; what no decode took is the host's."""
-
-    def __init__(self, target: Target, drafter: Drafter) -> None:
-        self._target, self._drafter = target, drafter
-        self._began = time.perf_counter()
-        self._busy = self._read()
-        self._parts = {"prefill": 0.0, "draft": 0.0, "verify": 0.0, "inject": 0.0}
-
-    def _read(self) -> float:
-        return self._target.busy + self._drafter.busy
-
-    def lap(self, part: str) -> None:
-        busy = self._read()
-        self._parts[part] += busy - self._busy
-        self._busy = busy
-
-    def stop(self) -> RoundTimes:
-        host = time.perf_counter() - self._began - sum(self._parts.values())
-        return RoundTimes(**self._parts, host=max(0.0, host))
+    def _lose(self, sequence: Sequence, error: DSparkError) -> None:
+        """A sequence cannot go on, and its caches are not to be trusted."""
+        sequence.error = error
+        self.active.remove(sequence)
+        self._caches.leave(sequence)
+        self._caches.forget(sequence.slot)

@@ -9,6 +9,9 @@ from dspark_local.sampling.walk import Walk
 from dspark_local.types import FinishReason, Stats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
+
+    from dspark_local.errors import DSparkError
     from dspark_local.sampling.rule import Sampler
 
 
@@ -18,6 +21,9 @@ class Sequence:
 
     `cached` positions are valid in the target's cache, and in the drafter's. The last token is never among them:
     it is the anchor, decoded first in the next round.
+
+    `error` is why it was lost, if it was. `stumbles` counts rounds in which the drafter failed; once it is `severed`,
+    the drafter's cache is worth nothing and the rest is decoded plainly.
     """
 
     slot: int
@@ -28,6 +34,9 @@ class Sequence:
     prompt_n: int = 0
     cached: int = 0
     finish_reason: FinishReason | None = None
+    error: DSparkError | None = None
+    stumbles: int = 0
+    severed: bool = False
     stats: Stats = field(default_factory=Stats)
     walk: Walk = field(init=False)
 
@@ -56,3 +65,15 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens that may still be generated."""
         return self.max_tokens - (len(self.tokens) - self.prompt_n)
+
+
+def common(a: Many[int], b: Many[int], most: int) -> int:
+    """Length of the common prefix of two texts, of which each has at least `most` tokens; `most` at most."""
+    low, high = 0, most
+    while low < high:  # slices compare fast
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -46,12 +46,12 @@ def scripted_runtime(
     """A runtime that answers every chat with `answer`, a byte a token.
 
     `wrong` says at which lengths of the text the drafter errs; each decode takes `seconds`; `fail_at` is the number
-    of the decode that fails; `max_waiting` is that of `load`.
+    of the decode that fails, and does so again when it is tried again; `max_waiting` is that of `load`.
     """
     vocab = ScriptedVocab()
     says = _answers(answer.encode(), vocab)
     target = ScriptedTarget(
-        says, vocab.n_vocab, n_ctx=n_ctx, n_slots=slots, seconds=seconds, taps=drafter, fail_at=fail_at
+        says, vocab.n_vocab, n_ctx=n_ctx, n_slots=slots, seconds=seconds, taps=drafter, fail_at=fail_at, fails=2
     )
     proposes: Drafter = NoDrafter()
     if drafter:

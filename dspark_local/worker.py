@@ -203,11 +203,11 @@ class Worker:
         try:
             records = self.engine.step()
         except (DSparkError, MemoryError) as error:
+            records = []
             for sequence in self.engine.abandon():
-                self._release()
-                self._running[sequence].fail(_told(error))
-                del self._running[sequence]
-            return
+                self._fail(sequence, _told(error))
+        for sequence in [s for s in self._running if s.error]:
+            self._fail(sequence, sequence.error)
         for sequence, record in records:
             job = self._running[sequence]
             kept = job.take(record)
@@ -218,6 +218,12 @@ class Worker:
                 self.engine.finish(sequence, reason, keep=keep)
             if reason:
                 self._finish(sequence, reason)
+
+    def _fail(self, sequence: Sequence, error: DSparkError | None) -> None:
+        assert error
+        self._release()
+        self._running[sequence].fail(error)
+        del self._running[sequence]
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self._release()

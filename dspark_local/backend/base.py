@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dspark_local.errors import BackendError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from dspark_local.sampling.dry import Breakers
 
 Floats = npt.NDArray[np.float32]
+
+
+class NoRoomError(BackendError):
+    """The KV cache has no place for a batch; with less in it, or a smaller batch, it might."""
+
+    code = "no_room"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +127,34 @@ class Target(Protocol):
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
 
-        Raises BackendError when the model fails; the caches are then as before the call.
+        Raises BackendError when the model fails, NoRoomError where the cache is full; the caches are then as before.
         """
         ...
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
+        ...
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one, or as many as that holds, and nothing else.
+
+        Raises BackendError where caches cannot be copied; the slot is then empty.
+        """
+        ...
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """What a slot holds, as bytes for `restore`.
+
+        Raises BackendError if they are more than `most`, or a cache cannot be taken out whole.
+        """
+        ...
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Let a slot hold what `state` said of some slot of such a context, and nothing else: so many positions.
+
+        Raises BackendError if it does not fit; the slot is then empty. They must be bytes that `state` returned:
+        llama.cpp hardly checks them.
+        """
         ...
 
     def close(self) -> None:
@@ -147,15 +177,43 @@ class Draft(Protocol):
         ...
 
     def inject(self, features: Sequence[Features]) -> None:
-        """Write the target's hidden states of committed tokens into the cache."""
+        """Write the target's hidden states of committed tokens into the cache.
+
+        Raises BackendError when the model fails; the cache is then as before the call.
+        """
         ...
 
     def draft(self, blocks: Sequence[Block], gamma: int) -> list[Drafted]:
-        """Draft γ tokens after each anchor in one decode; the cache is left as before the call."""
+        """Draft γ tokens after each anchor in one decode; the cache is left as before the call.
+
+        Raises BackendError when the model fails.
+        """
         ...
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
+        ...
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one, or as many as that holds, and nothing else.
+
+        Raises BackendError where caches cannot be copied; the slot is then empty.
+        """
+        ...
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """What a slot holds, as bytes for `restore`.
+
+        Raises BackendError if they are more than `most`, or a cache cannot be taken out whole.
+        """
+        ...
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Let a slot hold what `state` said of some slot of such a context, and nothing else: so many positions.
+
+        Raises BackendError if it does not fit; the slot is then empty. They must be bytes that `state` returned:
+        llama.cpp hardly checks them.
+        """
         ...
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,6 +90,25 @@ class LlamaTarget:
         """Forget all but the first n positions of a slot."""
         self.context.rewind(slot, n)
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one: for nothing in one stream, else through its bytes.
+
+        llama.cpp copies a stream as a whole, all of its context, and not before its next decode.
+        """
+        if self._unified:
+            self.context.copy(source, slot, n)
+        else:
+            self.context.restore(slot, self.context.state(source, sys.maxsize))
+            self.context.rewind(slot, n)
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """What a slot holds, as bytes."""
+        return self.context.state(slot, most)
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Let a slot hold a state."""
+        return self.context.restore(slot, state)
+
     def close(self) -> None:
         """Free the context, then the weights."""
         if self.context.pointer:  # others may use the weights, and each closes them once
@@ -159,6 +179,18 @@ class LlamaDraft:
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
         self._context.rewind(slot, n)
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one; all share one stream, so nothing moves."""
+        self._context.copy(source, slot, n)
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """What a slot holds, as bytes."""
+        return self._context.state(slot, most)
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Let a slot hold a state."""
+        return self._context.restore(slot, state)
 
     def close(self) -> None:
         """Free the context, then the weights."""

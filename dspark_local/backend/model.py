@@ -8,6 +8,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from dspark_local.backend.base import NoRoomError
 from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, check_process, forget_errors, last_error
 from dspark_local.backend.neighbours import NEIGHBOURS
@@ -219,8 +220,9 @@ class Context:
         if code:
             for slot, n in held:
                 self.rewind(slot, n)
-            why = "no room in the KV cache" if code == NO_SLOT else last_error()
-            raise BackendError(f"llama.cpp failed to decode {batch.struct.n_tokens} tokens ({code}): {why}")
+            if code == NO_SLOT:
+                raise NoRoomError(f"the KV cache has no room for {batch.struct.n_tokens} tokens more")
+            raise BackendError(f"llama.cpp failed to decode {batch.struct.n_tokens} tokens ({code}): {last_error()}")
 
     def _use(self, threads: int) -> None:
         if threads != self._using:
@@ -232,8 +234,39 @@ class Context:
         if not api.llama_memory_seq_rm(self._memory, slot, n, -1):
             raise BackendError(f"{self.model.path.name} cannot take back tokens; its cache does not rewind")
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot share the first n positions of another one of the same KV stream; nothing moves."""
+        self.rewind(slot, 0)
+        api.llama_memory_seq_cp(self._memory, source, slot, 0, n)
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """Keys and values of a slot, as bytes. Raises BackendError, also for more bytes than `most`."""
+        if api.llama_model_n_swa(self.model.pointer):  # what the window hides is left out, and a rewind would need it
+            raise BackendError(f"{self.model.path.name} has a sliding window; its cache cannot be taken out")
+        size = api.llama_state_seq_get_size(self.pointer, slot)
+        if size > most:
+            raise BackendError(f"the cache of {self.model.path.name} is too large to be kept: {size} bytes")
+        state = bytearray(size)
+        if not size or api.llama_state_seq_get_data(self.pointer, _bytes(state), size, slot) != size:
+            raise BackendError(f"llama.cpp cannot take out the cache of {self.model.path.name}: {last_error()}")
+        return state
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Let a slot hold a state; how many positions that are. Raises BackendError, and then it is empty."""
+        self.rewind(slot, 0)
+        forget_errors()
+        if api.llama_state_seq_set_data(self.pointer, _bytes(state), len(state), slot) != len(state):
+            self.rewind(slot, 0)
+            raise BackendError(f"llama.cpp cannot put back a cache of {self.model.path.name}: {last_error()}")
+        n: int = api.llama_memory_seq_pos_max(self._memory, slot) + 1
+        return n
+
     def close(self) -> None:
         """Free the context; twice is fine."""
         if self.pointer:
             api.llama_free(self.pointer)
             self.pointer = None
+
+
+def _bytes(state: bytearray) -> Any:  # noqa: ANN401 - a ctypes array
+    return (ctypes.c_uint8 * len(state)).from_buffer(state)

@@ -66,7 +66,9 @@ class ScriptedTarget:
     n_batch: int = 512
     seconds: float = 0.0  # that each decode takes
     taps: bool = True
-    fail_at: int | None = None  # number of the decode that raises BackendError
+    fail_at: int | None = None  # number of the first decode that raises BackendError, tries counted
+    fails: int = 1  # how many do so in a row
+    tries: int = 0
     busy: float = 0.0
     decodes: list[tuple[int, ...]] = field(default_factory=list)  # widths by slot, one tuple per decode
     caches: list[list[int]] = field(default_factory=list)
@@ -80,8 +82,8 @@ class ScriptedTarget:
         assert not self.closed
         assert 0 < sum(len(s.tokens) for s in spans) <= self.n_batch
         assert len({s.slot for s in spans}) == len(spans)
-        if len(self.decodes) == self.fail_at:
-            self.fail_at = None
+        self.tries += 1
+        if self.fail_at is not None and self.fail_at < self.tries <= self.fail_at + self.fails:
             raise BackendError("the scripted decode failed")
         self.decodes.append(tuple(len(s.tokens) for s in spans))
         self.busy += _take(self.seconds)
@@ -106,6 +108,23 @@ class ScriptedTarget:
         """Forget all but the first n positions."""
         assert n <= len(self.caches[slot]), "cannot keep what is not there"
         del self.caches[slot][n:]
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one."""
+        assert source != slot
+        self.caches[slot] = self.caches[source][:n]
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """The cache as bytes."""
+        state = bytearray(np.array(self.caches[slot], np.int32).tobytes())
+        if len(state) > most:
+            raise BackendError("the scripted cache is too large")
+        return state
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Put a cache back."""
+        self.caches[slot] = np.frombuffer(state, np.int32).tolist()
+        return len(self.caches[slot])
 
     def close(self) -> None:
         """Mark it closed."""
@@ -162,6 +181,23 @@ class ScriptedDraft:
         """Forget all but the first n positions."""
         assert n <= len(self.caches[slot]), "cannot keep what is not there"
         del self.caches[slot][n:]
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one."""
+        assert source != slot
+        self.caches[slot] = self.caches[source][:n]
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """The cache as bytes."""
+        state = bytearray(np.array(self.caches[slot], np.int32).tobytes())
+        if len(state) > most:
+            raise BackendError("the scripted cache is too large")
+        return state
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Put a cache back."""
+        self.caches[slot] = np.frombuffer(state, np.int32).tolist()
+        return len(self.caches[slot])
 
     def close(self) -> None:
         """Nothing is held."""

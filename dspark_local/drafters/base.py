@@ -32,7 +32,10 @@ class Drafter(Protocol):
         ...
 
     def observe(self, features: Many[Features]) -> None:
-        """Take the target's hidden states of tokens that were just committed to its cache."""
+        """Take the target's hidden states of tokens that were just committed to its cache.
+
+        Raises BackendError when a model fails; nothing is lost then, as in `catch_up` and `propose`.
+        """
         ...
 
     def pending(self, slot: int) -> int:
@@ -49,6 +52,24 @@ class Drafter(Protocol):
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
+        ...
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold what another one does of its first n positions, rows that wait included, and nothing else.
+
+        Raises BackendError where caches cannot be copied; the slot is then empty.
+        """
+        ...
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:
+        """What is held of a slot that holds `tokens`, as bytes for `restore`; empty where nothing is.
+
+        Raises BackendError if they are more than `most`, or a cache cannot be taken out whole.
+        """
+        ...
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Put back what `state` returned of these tokens. Raises BackendError, and then the slot is empty."""
         ...
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dspark_local.backend.base import Block, Features
 from dspark_local.drafters.base import Proposal
+from dspark_local.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
@@ -91,10 +92,12 @@ class DSpark:
     def observe(self, features: Many[Features]) -> None:
         """Keep the hidden states; they are injected when a block is wanted, so plain rounds do not pay for them."""
         for feature in features:
+            if not len(feature.rows):
+                continue
             pending = self._pending.setdefault(feature.slot, Pending(feature.start))
+            assert feature.start == pending.start + pending.count
             pending.rows.append(feature.rows)
-            if pending.count > MOST_PENDING:
-                self._inject([feature.slot])
+        self._inject([f.slot for f in features if self.pending(f.slot) > MOST_PENDING])
 
     def pending(self, slot: int) -> int:
         """How many rows wait for their injection."""
@@ -105,20 +108,27 @@ class DSpark:
         self._inject([s.slot for s in sequences if s.slot in self._pending])
 
     def _inject(self, slots: Many[int]) -> None:
-        batch: list[Features] = []
-        room = self._draft.n_batch
-        for slot in slots:
-            pending = self._pending.pop(slot)
-            rows, start = np.concatenate(pending.rows), pending.start
-            while len(rows):
-                taken = rows[:room]
-                batch.append(Features(slot, start, taken))
-                rows, start, room = rows[len(taken) :], start + len(taken), room - len(taken)
-                if not room:
-                    self._draft.inject(batch)
-                    batch, room = [], self._draft.n_batch
-        if batch:
+        """Rows wait until the model has them: one that fails loses none."""
+        while waiting := [(slot, self._pending[slot]) for slot in slots if slot in self._pending]:
+            batch: list[Features] = []
+            room = self._draft.n_batch
+            for slot, pending in waiting:
+                pending.rows[:] = [np.concatenate(pending.rows)]
+                taken = pending.rows[0][:room]
+                room -= len(taken)
+                if len(taken):
+                    batch.append(Features(slot, pending.start, taken))
             self._draft.inject(batch)
+            for injected in batch:
+                self._injected(injected)
+
+    def _injected(self, features: Features) -> None:
+        pending = self._pending[features.slot]
+        n = len(features.rows)
+        if n == pending.count:
+            del self._pending[features.slot]
+        else:
+            pending.start, pending.rows[:] = pending.start + n, [pending.rows[0][n:]]
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""
@@ -128,6 +138,26 @@ class DSpark:
             return
         self._pending.pop(slot, None)
         self._draft.rewind(slot, n)
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold what another one does of its first n positions; rows that wait are shared."""
+        self._pending.pop(slot, None)
+        self._draft.copy(source, slot, n)
+        pending = self._pending.get(source)
+        if pending and n > pending.start:
+            self._pending[slot] = Pending(pending.start, [np.concatenate(pending.rows)[: n - pending.start]])
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:  # noqa: ARG002 - they are all injected
+        """The model's cache as bytes, once it has the rows that wait."""
+        self._inject([slot])
+        return self._draft.state(slot, most)
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Put a cache back; nothing waits."""
+        self._pending.pop(slot, None)
+        if self._draft.restore(slot, state) != len(tokens):
+            self._draft.rewind(slot, 0)
+            raise BackendError("a drafter's cache is not that of its text")
 
     def close(self) -> None:
         """Free the draft model."""

@@ -113,6 +113,16 @@ class Lookup:
         """Forget the slot's text: another one may begin there."""
         self._texts.pop(slot, None)
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """The texts are the sequences' own."""
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:  # noqa: ARG002 - as above
+        """Nothing is held."""
+        return bytearray()
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Nothing to put back."""
+
     def close(self) -> None:
         """Forget all texts."""
         self._texts.clear()

@@ -127,6 +127,24 @@ class Model:
             self._small.rewind(slot, n)
             del held.tokens[n:]
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold what another one does of its first n positions, drafts that may not stay included."""
+        self._held[slot] = _Held([])
+        self._small.copy(source, slot, n)
+        self._held[slot].tokens = self._held[source].tokens[:n]
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:
+        """The small model's cache of these tokens, as bytes; empty where it never drafted."""
+        n = _common(self._held[slot].tokens, tokens)
+        self.rewind(slot, n)
+        return self._small.state(slot, most) if n else bytearray()
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Put a cache back; how far it reaches is in the bytes."""
+        self.rewind(slot, 0)
+        if state:
+            self._held[slot].tokens = list(tokens[: self._small.restore(slot, state)])
+
     def close(self) -> None:
         """Free the small model."""
         self._small.close()

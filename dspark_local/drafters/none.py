@@ -37,5 +37,15 @@ class NoDrafter:
     def rewind(self, slot: int, n: int) -> None:
         """Nothing to forget."""
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Nothing to copy."""
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:  # noqa: ARG002 - as above
+        """Nothing is held."""
+        return bytearray()
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Nothing to put back."""
+
     def close(self) -> None:
         """Nothing to free."""

@@ -28,13 +28,13 @@ def engine(
     n_batch: int = 512,
     fixed_width: int | None = None,
     end: int = -1,
-    fail_at: int | None = None,
+    keep_bytes: int = 0,
 ) -> Engine:
-    model = ScriptedTarget(
-        target, n_vocab, n_ctx=n_ctx, n_slots=slots, n_batch=n_batch, taps=draft is not None, fail_at=fail_at
-    )
+    model = ScriptedTarget(target, n_vocab, n_ctx=n_ctx, n_slots=slots, n_batch=n_batch, taps=draft is not None)
     drafter: Drafter = NoDrafter() if draft is None else DSpark(ScriptedDraft(draft, n_vocab, n_slots=slots))
-    return Engine(model, drafter, Fixed(gamma), is_end=lambda t: t == end, fixed_width=fixed_width)
+    return Engine(
+        model, drafter, Fixed(gamma), is_end=lambda t: t == end, fixed_width=fixed_width, keep_bytes=keep_bytes
+    )
 
 
 def run(engine: Engine) -> None:
