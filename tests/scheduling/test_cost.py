@@ -116,7 +116,7 @@ def test_a_new_depth_starts_as_its_nearest_and_learns_for_itself() -> None:
 
 
 def test_prefill_in_a_step_is_not_taken_for_the_cost_of_a_round() -> None:
-    """A step that also prefilled teaches decode and draft, and leaves the host's seconds alone."""
+    """A step that also prefilled teaches the draft, and leaves the seconds of decode and host alone."""
     table = CostTable.guess(1.0)
     host, four = table.host(7), table.at(0)(4)
     table.learn(RoundTimes(prefill=9.0, draft=0.1, verify=5.0, host=9.0), rows=4, drafted=3, pending=0, depth=0)
