@@ -167,7 +167,7 @@ def test_prompts_at_once_with_one_beginning_say_what_each_says_alone() -> None:
 
 
 def test_a_state_that_does_not_fit_leaves_the_slot_empty(tmp_path: Path) -> None:
-    """Bytes of another model, or too few, are refused by llama.cpp, and the slot works on; nor are too many taken out."""
+    """Bytes of another model, or too few, are refused, and the slot works on; nor are more taken out than may be."""
     path, other = tiny.target().write(tmp_path / "t.gguf"), tiny.draft().write(tmp_path / "d.gguf")
     with opened(path, other, Shape(n_ctx=256, n_slots=2, width=4)) as (target, _, _), engine(None, n_ctx=512) as made:
         _, first = ask(made, tokens_of(made, ["Hello!"]), 4)
