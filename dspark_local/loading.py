@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
 MAX_SLOTS = 64
+MOST_KEPT = 4 << 30  # bytes of snapshots, unless more are asked for
 SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how long OpenMP's threads wait for one another (backend.library)
 CRASHING_BUILD = (
     "this build of llama.cpp crashes on this CPU with its fastest 4-bit kernels (AMX and an old compiler), so they are "
@@ -63,6 +64,7 @@ def load(
     max_waiting: int | None = None,
     threads: int | None = None,
     gpu_layers: int = -1,
+    keep_bytes: int | None = None,
     remeasure: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Runtime:
@@ -72,13 +74,17 @@ def load(
     tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text
     depend on seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number,
     wait for their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
+    up to `keep_bytes` of memory keep what was said before in a slot that is taken again, 0 for nothing, by default an
+    eighth of what is free and at most 4 GiB;
     `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
     Raises UsageError, ModelError, OutOfMemoryError.
     """
-    _check(fixed_width=fixed_width, slots=slots, threads=threads, max_waiting=max_waiting)
+    _check(
+        fixed_width=fixed_width, slots=slots, threads=threads, max_waiting=max_waiting, keep_bytes=keep_bytes
+    )
     check_name(policy)
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter, report)
@@ -108,7 +114,14 @@ def load(
         return Model(path, gpu_layers=layers, extra_buffers=extra_buffers, progress=partial(report, stage))
 
     def runtime(target: Target, drafter: Drafter, policy: Policy, **options: Any) -> Runtime:  # noqa: ANN401 - Runtime's
-        engine = Engine(target, drafter, policy, is_end=target_model.is_end, fixed_width=fixed_width)
+        engine = Engine(
+            target,
+            drafter,
+            policy,
+            is_end=target_model.is_end,
+            fixed_width=fixed_width,
+            keep_bytes=_default_keep() if keep_bytes is None else keep_bytes,
+        )
         preset = read_preset(files.target)
         return Runtime(engine, target_model, model=pair.name, preset=preset, max_waiting=max_waiting, **options)
 
@@ -223,7 +236,14 @@ def default_threads() -> int:
     return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
-def _check(*, fixed_width: int | None, slots: int, threads: int | None, max_waiting: int | None) -> None:
+def _default_keep() -> int:
+    """Bytes that snapshots of conversations may take, once the models have theirs."""
+    return min(MOST_KEPT, psutil.virtual_memory().available // 8)
+
+
+def _check(
+    *, fixed_width: int | None, slots: int, threads: int | None, max_waiting: int | None, keep_bytes: int | None
+) -> None:
     if fixed_width is not None and not 1 <= fixed_width <= 16:  # noqa: PLR2004 - no block is longer
         raise UsageError(f"a fixed width lies between 1 and 16, not {fixed_width}")
     if not 1 <= slots <= MAX_SLOTS:
@@ -232,6 +252,8 @@ def _check(*, fixed_width: int | None, slots: int, threads: int | None, max_wait
         raise UsageError(f"threads must be 1 or more, not {threads}")
     if max_waiting is not None and max_waiting < 0:
         raise UsageError(f"max-waiting must be 0 or more, not {max_waiting}")
+    if keep_bytes is not None and keep_bytes < 0:
+        raise UsageError(f"keep-bytes must be 0 (nothing is kept) or more, not {keep_bytes}")
 
 
 def _try_out(files: Inspection, gpu_layers: int) -> bool:
