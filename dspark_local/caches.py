@@ -48,12 +48,14 @@ class Caches:
         slot = self._slots.place(tokens, source, n)
         if self._slots.held(slot) - (n if slot == source else 0) >= LEAST:
             self._keep(slot)
+        self._slots.hold(slot, [], 0)  # until it does
         if snapshot and restored >= n + LEAST and self._tried(slot, lambda: self._restore(slot, snapshot)):
             self._kept.used(snapshot, whole=restored >= len(snapshot.tokens) - LEAST)
             n = restored
         elif slot != source and n and not self._tried(slot, lambda: self._copy(source, slot, n)):
             n = 0
         self.rewind(slot, n)
+        self._slots.hold(slot, list(tokens[:n]), n)
         return slot, n
 
     def join(self, sequence: Sequence) -> None:

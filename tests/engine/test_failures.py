@@ -192,6 +192,24 @@ class Breaking:
         return Breaking(self.n)
 
 
+@dataclass
+class Stillborn(Breaking):
+    """A constraint that cannot be begun."""
+
+    def copy(self) -> Breaking:
+        raise BackendError("no such grammar")
+
+
+def test_a_request_that_never_begins_leaves_its_slot_as_it_says() -> None:
+    """Though its beginning was put there before."""
+    made = engine(MODEL, n_vocab=10)
+    first = say(made, [1] * 100, 20)
+    with pytest.raises(BackendError, match="no such grammar"):
+        made.add([1] * 50, Sampler.of(SamplingParams(seed=1), constraint=Stillborn()), max_tokens=20)
+    assert made.free == 1
+    assert say(made, [*first.tokens, 2], 20).tokens == alone([*first.tokens, 2], 20)
+
+
 def test_a_grammar_that_fails_costs_its_own_request() -> None:
     """The other one is whole."""
     made = engine(MODEL, n_vocab=10, slots=2)
