@@ -112,7 +112,7 @@ class Engine:
         waiting = [s for s in self.active if not s.prefilled and self._caches.waits(s)]
         ready = [s for s in self.active if s.prefilled]
         due = [s for s in self.active if not s.prefilled and s not in waiting]
-        chunks = self._prefill.plan(due, room=self._beside(ready) if ready else None)
+        chunks = self._prefill.plan(due, streaming=len(ready), room=self._beside(ready))
 
         plan = self.policy.plan([self._request(s) for s in ready]) if ready and self.drafter.block_size else Plan()
         drafting = [s for s in ready if s.slot in plan.slots]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # most rows of a step: short enough to cancel between two
 LEAST = 16  # rows of a step, however slow the machine
-HOLD_UP = 0.25  # seconds of a step that prompts may take from those who are generating
+HOLD_UP = 0.25  # seconds of a step that prompts may take from as many who are generating
 _STEP = 0.3  # of the way from what was believed of this machine to what was timed last
 
 
@@ -32,14 +32,14 @@ class Prefill:
         self._rate = math.inf  # rows a second
         self._turn = False  # whose the next whole chunk is: the oldest's, or another's
 
-    def plan(self, waiting: Many[Sequence], *, room: int | None = None) -> list[Span]:
+    def plan(self, waiting: Many[Sequence], *, streaming: int = 0, room: int = 0) -> list[Span]:
         """Chunks of prompts, which come in order of age; at least one row if any is due.
 
-        While others generate, `room` is what their round leaves of a batch, and the rows are fewer.
+        While `streaming` others generate, the rows are fewer; `room` is what their round leaves of a batch.
         """
         if not waiting:
             return []
-        rows = self._chunk if room is None else self._rows_beside(room)
+        rows = self._rows_beside(room, len(waiting) / streaming) if streaming else self._chunk
         oldest, *others = waiting
         others.sort(key=_left)
         if self._whole:
@@ -64,9 +64,13 @@ class Prefill:
                 rows -= n
         return spans
 
-    def _rows_beside(self, room: int) -> int:
-        """So many that they go along with the round, unless that leaves hardly any, and hold it up for no longer."""
-        rows = self._chunk if math.isinf(self._rate) else min(self._chunk, max(LEAST, int(self._rate * HOLD_UP)))
+    def _rows_beside(self, room: int, share: float) -> int:
+        """So many that they go along with the round, unless that leaves hardly any, and hold it up for no longer.
+
+        The more wait for each who generates, the longer that may be: who waits counts as much.
+        """
+        seconds = HOLD_UP * max(1.0, share)
+        rows = self._chunk if math.isinf(self._rate) else min(self._chunk, max(LEAST, int(self._rate * seconds)))
         return rows if self._whole or room < self._chunk // 2 else min(rows, room)
 
     def learn(self, rows: int, seconds: float) -> None:

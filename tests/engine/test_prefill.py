@@ -23,9 +23,9 @@ def prompt(slot: int, left: int, cached: int = 0) -> Sequence:
     return Sequence(slot, [1] * (cached + left + 1), GREEDY, 1, cached=cached)
 
 
-def advance(plan: Prefill, waiting: list[Sequence], *, room: int | None = None) -> dict[int, int]:
+def advance(plan: Prefill, waiting: list[Sequence], *, streaming: int = 0, room: int = 0) -> dict[int, int]:
     """Rows by slot of one step."""
-    spans = plan.plan(waiting, room=room)
+    spans = plan.plan(waiting, streaming=streaming, room=room)
     by_slot = {s.slot: s for s in waiting}
     for span in spans:
         assert span.start == by_slot[span.slot].cached
@@ -42,8 +42,8 @@ def test_prompts_share_a_step_by_hand() -> None:
     assert advance(plan, [prompt(0, 60), prompt(1, 60), prompt(2, 60)]) == {0: 60, 1: 60, 2: 60}
     assert advance(plan, [prompt(0, 1000), prompt(1, 6)]) == {0: 250, 1: 6}
     assert advance(plan, [prompt(0, 1000)]) == {0: 256}
-    assert advance(plan, [prompt(0, 1000)], room=200) == {0: 200}  # beside a round of 56 rows
-    assert advance(plan, [prompt(0, 1000)], room=100) == {0: 256}  # in a decode of its own
+    assert advance(plan, [prompt(0, 1000)], streaming=1, room=200) == {0: 200}  # beside a round of 56 rows
+    assert advance(plan, [prompt(0, 1000)], streaming=1, room=100) == {0: 256}  # in a decode of its own
     assert plan.plan([]) == []
 
 
@@ -88,30 +88,32 @@ def test_a_long_prompt_holds_up_no_short_one(long: int, short: list[int], whole:
     assert all(s.prefilled for s in young)
 
 
-@given(lefts=st.lists(st.integers(1, 700), min_size=1, max_size=5), room=st.sampled_from([None, 60, 0]))
-def test_whole_chunks_end_at_fixed_positions(lefts: list[int], room: int | None) -> None:
+@given(lefts=st.lists(st.integers(1, 700), min_size=1, max_size=5), streaming=st.integers(0, 2))
+def test_whole_chunks_end_at_fixed_positions(lefts: list[int], streaming: int) -> None:
     """Whoever shares the steps and however slow they are: at multiples of the chunk, and at the prompt's end."""
     plan = Prefill(64, whole=True)
     plan.learn(64, 100.0)
     waiting = [prompt(slot, left) for slot, left in enumerate(lefts)]
     while left := [s for s in waiting if not s.prefilled]:
-        advance(plan, left, room=room)
+        advance(plan, left, streaming=streaming)
         assert all(s.prefilled or s.cached % 64 == 0 for s in waiting)
 
 
 def test_rows_are_fewer_while_others_stream() -> None:
-    """As many as take the time that they may, by what chunks took before; never so few that nothing moves."""
+    """As many as take the time that they may, by what chunks took before, more for many; and always some."""
     plan = Prefill(CHUNK, whole=False)
     for _ in range(30):
         plan.learn(100, 1.0)
-    assert advance(plan, [prompt(0, 1000)], room=CHUNK) == {0: round(100 * HOLD_UP)}
-    assert advance(plan, [prompt(0, 1000)], room=None) == {0: CHUNK}
+    assert advance(plan, [prompt(0, 1000)], streaming=1, room=CHUNK) == {0: round(100 * HOLD_UP)}
+    crowd = [prompt(slot, 1000) for slot in range(3)]
+    assert sum(advance(plan, crowd, streaming=1, room=CHUNK).values()) == round(3 * 100 * HOLD_UP)
+    assert advance(plan, [prompt(0, 1000)], streaming=0) == {0: CHUNK}
     for _ in range(60):
         plan.learn(100, 1000.0)
-    assert advance(plan, [prompt(0, 1000)], room=CHUNK) == {0: LEAST}
+    assert advance(plan, [prompt(0, 1000)], streaming=1, room=CHUNK) == {0: LEAST}
     for _ in range(60):
         plan.learn(100, 0.001)
-    assert advance(plan, [prompt(0, 1000)], room=CHUNK) == {0: CHUNK}
+    assert advance(plan, [prompt(0, 1000)], streaming=1, room=CHUNK) == {0: CHUNK}
 
 
 def test_prompts_that_come_together_share_decodes() -> None:
