@@ -122,8 +122,22 @@ def load(
             fixed_width=fixed_width,
             keep_bytes=_default_keep() if keep_bytes is None else keep_bytes,
         )
-        preset = read_preset(files.target)
-        return Runtime(engine, target_model, model=pair.name, preset=preset, max_waiting=max_waiting, **options)
+        return Runtime(
+            engine,
+            target_model,
+            model=pair.name,
+            identity=f"{whose} {drafter.name}",
+            preset=read_preset(files.target),
+            max_waiting=max_waiting,
+            **options,
+        )
+
+    # of a state: what reads it must have these files, this build, and caches of this form
+    whose = identity.digest(
+        identity.files([path for path in (pair.target, pair.drafter) if path]),
+        identity.machine(),
+        (shape.unified or shape.n_slots, shape.kv),
+    )
 
     def plain() -> Runtime:
         with ExitStack() as undo:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dspark_local import saving
 from dspark_local.chat import Message, Reasoning, TextStream
 from dspark_local.errors import UsageError
 from dspark_local.generation import Generation
@@ -50,6 +52,7 @@ class Runtime:
         vocab: Vocab,
         *,
         model: str = "",
+        identity: str = "",
         preset: SamplingParams | None = None,
         max_waiting: int | None = None,
         plain: Callable[[], Runtime] | None = None,
@@ -57,7 +60,8 @@ class Runtime:
     ) -> None:
         """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do.
 
-        Beyond the slots, `max_waiting` requests may wait, or any number.
+        `identity` of the models and their contexts tells whose saved conversations fit. Beyond the slots, `max_waiting`
+        requests may wait, or any number.
         """
         self.vocab = vocab
         self.preset = preset or SamplingParams()
@@ -69,6 +73,7 @@ class Runtime:
             block_size=engine.drafter.block_size,
         )
         self._engine = engine
+        self._identity = identity
         self._plain = plain
         self._worker = Worker(engine, max_waiting=max_waiting, at_rest=at_rest or (lambda: None))
         weakref.finalize(self, self._worker.stop)  # without waiting: the garbage collector may interrupt anything
@@ -163,6 +168,34 @@ class Runtime:
             raise UsageError("this runtime has no plain one beside it")
         with self._worker.using():
             return self._plain()
+
+    def save(
+        self,
+        path: str | Path,
+        messages: Many[Message | Mapping[str, Any]],
+        *,
+        tools: Many[Tool | Mapping[str, Any]] = (),
+    ) -> None:
+        """Keep in a file what the models made of a conversation, so that it goes on at once after `restore`.
+
+        The file belongs to these model files on this machine. Raises UsageError where nothing is left of the
+        conversation, StorageError where the file cannot be written, BackendError for a model whose cache cannot be
+        taken out, ForkError and ClosedError.
+        """
+        with self._worker.using():
+            tokens = Toolset.of(self.vocab, tools, AUTO).encode(messages)
+        snapshot = self._worker.call(lambda engine: engine.snapshot(tokens))
+        if snapshot is None:
+            raise UsageError("nothing is held of this conversation; continue it, then save it")
+        saving.write(Path(path), snapshot, self._identity)
+
+    def restore(self, path: str | Path) -> None:
+        """Take up a conversation that was saved: what begins with it starts at once.
+
+        Raises StorageError for a file that is missing, damaged or of other models, ForkError and ClosedError.
+        """
+        snapshot = saving.read(Path(path), self._identity)
+        self._worker.call(lambda engine: engine.adopt(snapshot))
 
     @property
     def policy(self) -> Policy:

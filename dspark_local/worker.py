@@ -9,7 +9,9 @@ import os
 import queue
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dspark_local.errors import BackendError, ClosedError, DSparkError, ForkError, OutOfMemoryError, QueueFullError
 from dspark_local.types import FinishReason
@@ -23,6 +25,21 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _alive: set[Worker] = set()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[T]):
+    """What somebody wants of the engine, and where the answer goes."""
+
+    asked: Future[T]
+    work: Callable[[Engine], T]
+
+    def run(self, engine: Engine) -> None:
+        try:
+            self.asked.set_result(self.work(engine))
+        except Exception as error:  # noqa: BLE001 - whoever asked has it
+            self.asked.set_exception(error)
 
 
 @atexit.register
@@ -42,7 +59,7 @@ class Worker:
         self.engine = engine
         self._room = None if max_waiting is None else engine.target.n_slots + max_waiting
         self._at_rest = at_rest
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | _Call[Any] | None] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._running: dict[Sequence, Job] = {}
         self._held = 0  # jobs that have not ended
@@ -110,6 +127,15 @@ class Worker:
                 raise ClosedError("this runtime is closed; load the model again")
             yield
 
+    def call(self, work: Callable[[Engine], T]) -> T:
+        """What `work` makes of the engine on its thread, between two rounds. Raises what it raises, as `submit` too."""
+        if threading.get_ident() == self._thread.ident:
+            return work(self.engine)
+        asked: Future[T] = Future()
+        with self._open():
+            self._inbox.put(_Call(asked, work))
+        return asked.result()
+
     def wake(self) -> None:
         """Have it look around: a job was cancelled, or it is to close."""
         self._inbox.put(None)
@@ -171,7 +197,9 @@ class Worker:
             while True:
                 job = self._inbox.get(block=wait)
                 wait = False
-                if job is not None:
+                if isinstance(job, _Call):
+                    job.run(self.engine)
+                elif job is not None:
                     self._waiting.append(job)
 
     def _drop(self) -> None:

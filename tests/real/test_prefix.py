@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+import dspark_local
 from dspark_local import saving
 from dspark_local.backend.base import Shape
 from dspark_local.backend.heads import MarkovHead
 from dspark_local.chat import encode_chat
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.engine import Engine
-from dspark_local.errors import BackendError, StorageError
+from dspark_local.errors import BackendError, StorageError, UsageError
 from dspark_local.models.locations import find
 from dspark_local.sampling.rule import Sampler
 from dspark_local.scheduling.policy import Fixed
@@ -213,3 +215,42 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         saving.write(tmp_path / "no" / "state", snapshot, "a")
     tmp_path.chmod(0o700)
     assert [f.name for f in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None:
+    """Saved by a runtime and restored by another: the second turn decodes what is new, and says what it would have.
+
+    A runtime without the drafter refuses the file, and one that holds nothing of a conversation cannot save it.
+    """
+    path = tmp_path / "conversation"
+    said: list[dict[str, str]] = [{"role": "user", "content": QUESTIONS[0] * 100}]
+    load = partial(dspark_local.load, "demo", policy="fixed:3", fixed_width=4, ctx_size=2048, threads=1)
+    with load() as runtime:
+        said.append({"role": "assistant", "content": runtime.chat(said, max_tokens=N).result().text})
+        runtime.save(path, said)
+        said.append({"role": "user", "content": QUESTIONS[1]})
+        expected = runtime.chat(said, max_tokens=N).result()
+        with pytest.raises(UsageError, match="nothing is held"):
+            runtime.plain().save(path, said)
+        with runtime.plain() as plain, pytest.raises(StorageError, match="other"):
+            plain.restore(path)
+    with load() as runtime:
+        runtime.restore(path)
+        rows = 0
+        decode = runtime._engine.target.decode
+
+        def counting(spans):
+            nonlocal rows
+            rows += sum(len(span.tokens) for span in spans if not span.logits)
+            return decode(spans)
+
+        runtime._engine.target.decode = counting
+        found = runtime.chat(said, max_tokens=N).result()
+        assert found.tokens == expected.tokens
+        assert rows < 256 + 64 < found.stats.prompt_n / 2
+
+
+def test_a_budget_is_no_less_than_nothing() -> None:
+    """As load says before it loads anything."""
+    with pytest.raises(UsageError, match="keep-bytes"):
+        dspark_local.load("demo", keep_bytes=-1)
