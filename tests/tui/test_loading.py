@@ -101,8 +101,8 @@ async def test_a_pair_that_arrives_after_the_user_left_is_closed() -> None:
         await until(pilot, lambda: not app.is_running)
     app.close()
     go.set()
-    runtime._thread.join(PATIENCE)
-    assert not runtime._thread.is_alive()
+    runtime._worker._thread.join(PATIENCE)
+    assert not runtime._worker._thread.is_alive()
 
 
 async def test_warnings_of_the_library_are_notices() -> None:

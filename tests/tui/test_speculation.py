@@ -87,7 +87,7 @@ async def test_a_race_ends_with_same_text_and_the_ratio(size: tuple[int, int]) -
         assert screen._plain.finish.stats.draft_n == 0
         assert screen._drafted.finish.stats.draft_n > 0
         assert chat.seen().count("It *removes*") == 2
-        assert not made[0]._thread.is_alive()
+        assert not made[0]._worker._thread.is_alive()
         await chat.press("escape")
         assert chat.screen
 
@@ -103,7 +103,7 @@ async def test_leaving_a_race_ends_it() -> None:
         screen = await chat.open("f3", RaceScreen)
         await chat.until(lambda: bool(screen._plain._runs))
         await chat.press("escape")
-        await chat.until(lambda: not made[0]._thread.is_alive())
+        await chat.until(lambda: not made[0]._worker._thread.is_alive())
         assert isinstance(chat.app.screen, ChatScreen)
         await chat.ask("Again")
         await chat.until(lambda: bool(chat.answers[-1].text))
