@@ -84,7 +84,7 @@ def runs(events: list[Event | DSparkError]) -> list[tuple[type, str]]:
     return said
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     data=st.data(),
     texts=st.lists(st.sampled_from(["a", "b c", "é", "<think>", "</think>", "<thi", CALL, CALL[:20]]), max_size=30),
@@ -217,7 +217,7 @@ async def test_a_wait_that_times_out_loses_no_event() -> None:
 async def test_an_event_loop_and_a_thread_may_read_the_same_answer() -> None:
     """Neither waits for an end that the other has taken."""
     with scripted_runtime("u" * 200, seconds=0.0005) as runtime:
-        for _ in range(20):
+        for _ in range(8):
             generation = await runtime.achat(ASK)
             both = asyncio.gather(generation.aresult(), generation.aresult(), asyncio.to_thread(generation.result))
             one, *others = await asyncio.wait_for(both, PATIENCE)
