@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -13,7 +16,11 @@ from typing import Any
 
 import pytest
 
+import dspark_local
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
+LIBRARY = (EXAMPLES.parent / "docs" / "library.md").read_text(encoding="utf-8")
+CODE = [code for code in re.findall(r"```python\n(.*?)```", LIBRARY, re.DOTALL) if "load" in code and "print" in code]
 PATIENCE = 120
 
 
@@ -59,6 +66,17 @@ def test_event_loop() -> None:
     assert (process.returncode, err) == (0, "")
     for question in ("random.choice", "os.path.join", "sorted"):
         assert f"What does {question} do?\n  " in out
+
+
+@pytest.mark.parametrize("code", CODE, ids=lambda code: code.strip().splitlines()[0])
+def test_what_the_documentation_shows_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each program of docs/library.md, behind the imports of those before it."""
+    names: dict[str, Any] = {"asyncio": asyncio, "dspark_local": dspark_local, "json": json}
+    exec(code, names)
+    said = capsys.readouterr()
+    assert said.out.strip()
+    assert said.out.count("'busy'") <= 4
+    assert said.err == ""
 
 
 def test_qt_window() -> None:
