@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from dspark_local.errors import DSparkError
+from dspark_local.errors import ClosedError, DSparkError
 from dspark_local.server import chat, completions, messages, responses
 from dspark_local.server.body import BodyLimit
 from dspark_local.server.desk import Desk
@@ -78,9 +78,11 @@ def _add_others(app: FastAPI, desk: Desk) -> None:
         desk.check(model)
         return row
 
-    @app.get(OPEN)
+    @app.get(OPEN, responses={"5XX": {"description": "The runtime is closed."}})
     async def health() -> dict[str, str]:
         """Whether requests are answered."""
+        if desk.runtime.closed:
+            raise ClosedError("the runtime is closed")
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from dspark_local.errors import ContextError, DSparkError
+from dspark_local.errors import ContextError, DSparkError, QueueFullError
 from dspark_local.events import Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.server.errors import Refusal
 from dspark_local.server.metrics import Metrics
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dspark_local.types import SamplingParams, TokenLogprobs
 
 T = TypeVar("T")
-RETRY = 1  # seconds after which a client that found the queue full may try again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +82,7 @@ class Desk:
     async def take(self, ask: Ask) -> Job:
         """Begin an answer. Raises Refusal, or what the runtime raises."""
         if self._taken >= self.runtime.info.n_slots + self.limits.queue:
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, "too many requests wait already; try again", code="busy", retry=RETRY
-            )
+            raise QueueFullError("too many requests wait already; try again")
         self._count(1)
         try:
             return Job(await _in_thread(lambda: self._begin(ask)), ask, self)

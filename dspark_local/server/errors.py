@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
-from dspark_local.errors import ClosedError, ContextError, DSparkError, UsageError
+from dspark_local.errors import ClosedError, ContextError, DSparkError, QueueFullError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MESSAGES = "/v1/messages"  # paths that begin so speak Anthropic's protocol
+RETRY = 1  # seconds after which a client that found no room may try again
 OVERLOADED = 529  # Anthropic's own status
 _ANTHROPIC = {
     HTTPStatus.BAD_REQUEST: "invalid_request_error",
@@ -49,6 +50,8 @@ class Refusal(Exception):  # noqa: N818 - it is an answer too
             return cls(HTTPStatus.BAD_REQUEST, str(error), code="context_length_exceeded")
         if isinstance(error, UsageError):
             return cls(HTTPStatus.BAD_REQUEST, str(error), code=error.code)
+        if isinstance(error, QueueFullError):
+            return cls(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=error.code, retry=RETRY)
         if isinstance(error, ClosedError):
             return cls(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=error.code)
         return cls(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code=error.code)

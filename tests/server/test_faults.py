@@ -189,7 +189,7 @@ def test_a_full_queue_is_told_at_once(serve: Serve) -> None:
         time.sleep(0.01)
     response = server.chat()
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert response.json()["error"]["code"] == "busy"
+    assert response.json()["error"]["code"] == "queue_full"
     with pytest.raises(anthropic.APIStatusError) as busy:
         server.anthropic().messages.create(model="scripted", max_tokens=5, messages=ASK)
     assert (busy.value.status_code, busy.value.body["error"]["type"]) == (529, "overloaded_error")  # type: ignore[index] # JSON

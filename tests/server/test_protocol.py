@@ -216,4 +216,7 @@ def test_health_and_metrics(serve: Serve) -> None:
     assert server.metric("predicted_tokens_total") == 5
     assert server.metric("draft_tokens_accepted_total") == stats["draft_n_accepted"]
     assert server.metric("first_token_seconds_count") == 1
+    server.runtime.close()
+    assert httpx.get(f"{server.url}/health").status_code == 503
+    assert server.chat().json()["error"]["code"] == "closed"
     assert server.metric(r'requests_total\{path="/v1/chat/completions",status="200"\}') == 1
