@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -141,6 +142,20 @@ def test_an_answer_with_a_call_is_text_and_calls() -> None:
         assert [(c.name, json.loads(c.arguments)) for c in calls] == [("get_weather", {"city": "Rome", "unit": "C"})]
         assert runtime.chat(ASK, tools=TOOLS, tool_choice="none").result().text == said
         assert runtime.chat(ASK).result().text == said
+
+
+def test_a_late_reader_gets_text_and_calls_in_order() -> None:
+    """Beyond what is kept unread, text is joined; calls stay what they are."""
+    call = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+    words = "one word and another; " * 50
+    with scripted_runtime(f"{words * 2}{call}{words}{call}") as runtime:
+        generation = runtime.chat(ASK, tools=TOOLS)
+        while runtime.running or runtime.waiting:
+            time.sleep(0.01)
+        said = [e for e in generation if isinstance(e, dspark_local.Text | ToolCall)]
+        kinds = [e.name if isinstance(e, ToolCall) else e.text for e in said]
+    assert "".join(kinds) == f"{(words * 2).rstrip()}now{words.rstrip()}now"
+    assert sum(isinstance(e, ToolCall) for e in said) == 2
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,61 @@
+"""The desk by itself: a reader that is late, and one that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dspark_local import Message, SamplingParams
+from dspark_local.errors import QueueFullError
+from dspark_local.server.desk import Ask, Desk
+from dspark_local.server.limits import Limits
+from dspark_local.testing import scripted_runtime
+
+if TYPE_CHECKING:
+    from dspark_local import Runtime
+
+LONG = "All work and no play. " * 180
+
+
+def ask(**sampling: int) -> Ask:
+    return Ask(messages=[Message("user", "Hi")], sampling=SamplingParams(**sampling))  # type: ignore[arg-type] # its own
+
+
+async def until_still(runtime: Runtime) -> None:
+    while runtime.running or runtime.waiting:  # noqa: ASYNC110 - it tells of no end
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_late_reader_loses_nothing(late: bool) -> None:
+    """Rounds that it missed are told of in one part: text and log-probabilities are whole, and in order."""
+    with scripted_runtime(LONG) as runtime:
+        with await Desk(runtime, Limits()).take(ask(logprobs=0)) as job:
+            if late:
+                await until_still(runtime)
+            parts = [part async for part in job.parts()]
+        assert "".join(part.text for part in parts) == job.text == LONG
+        tokens = [entry.token for part in parts for entry in part.logprobs]
+        assert bytes(tokens).decode() == LONG
+
+
+async def test_a_request_that_nobody_waits_for_is_given_up() -> None:
+    """Its task may be cancelled at any await of the desk: the place is free again, and the slot."""
+    with scripted_runtime(LONG, seconds=0.01) as runtime:
+        desk = Desk(runtime, Limits(queue=0))
+        for turns in range(12):
+            task = asyncio.create_task(desk.take(ask()))
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+            task.cancel()
+            try:
+                job = await task
+            except asyncio.CancelledError:
+                continue
+            with job:
+                pass
+        await asyncio.wait_for(until_still(runtime), 30)
+        with await desk.take(ask()) as job, pytest.raises(QueueFullError):
+            await desk.take(ask())
