@@ -34,6 +34,8 @@ def server(app: FastAPI, limits: Limits) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        http="h11",  # what is tested, whatever else is installed
+        loop="asyncio",
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=round(limits.grace),
