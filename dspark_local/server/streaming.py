@@ -6,6 +6,7 @@ Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.ht
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -133,10 +134,11 @@ class EventStream(Response):
             self._sent = asyncio.get_running_loop().time()
 
     async def _ping(self, send: Send) -> None:
-        while True:
-            await asyncio.sleep(PING)
-            if asyncio.get_running_loop().time() - self._sent >= PING:
-                await self._send(send, ": still at it\n\n")
+        with contextlib.suppress(GoneError):  # whatever is sent next finds that out too
+            while True:
+                await asyncio.sleep(PING)
+                if asyncio.get_running_loop().time() - self._sent >= PING:
+                    await self._send(send, ": still at it\n\n")
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

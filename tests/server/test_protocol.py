@@ -68,6 +68,19 @@ def test_a_stream_to_the_last_event(serve: Serve) -> None:
     assert all(("timings" in chunk) == (chunk is chunks[-1]) for chunk in chunks)
 
 
+def test_a_silent_stream_is_kept_open(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By comments, which the clients pass over, between events and never inside of one."""
+    monkeypatch.setattr("dspark_local.server.streaming.PING", 0.02)
+    server = serve(scripted_runtime("slow.", seconds=0.1))
+    response = server.chat(stream=True)
+    assert response.text.count(": still at it\n\n") > 2
+    assert all(block.startswith(("data: ", ": ")) for block in response.text.strip().split("\n\n"))
+    stream = server.openai().chat.completions.create(model="scripted", messages=ASK, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "slow."
+    with server.anthropic().messages.stream(model="scripted", messages=ASK, max_tokens=9) as events:
+        assert "".join(events.text_stream) == "slow."
+
+
 @pytest.mark.parametrize(("stop", "text"), [("two", "one "), (["four", "thr"], "one two ")])
 def test_stop_strings_end_the_answer_before_them(serve: Serve, stop: Any, text: str) -> None:
     server = serve(scripted_runtime("one two three"))
