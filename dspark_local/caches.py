@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from dspark_local.backend.base import FAILURES
 from dspark_local.errors import BackendError
 from dspark_local.prefix import Slots
 from dspark_local.snapshots import LEAST, Snapshot, Snapshots
@@ -138,7 +139,7 @@ class Caches:
             return
         try:
             self._kept.add(self._state(slot, self._kept.budget))
-        except (BackendError, MemoryError) as error:
+        except FAILURES as error:
             _logger.debug("slot %d is not kept: %s", slot, error)
 
     def _state(self, slot: int, most: int) -> Snapshot:
@@ -160,7 +161,7 @@ class Caches:
         """Fill an idle slot's caches; if that fails, they are empty, and a prompt is prefilled from its beginning."""
         try:
             fill()
-        except BackendError as error:
+        except FAILURES as error:
             _logger.debug("slot %d starts cold: %s", slot, error)
             self.rewind(slot, 0)
             return False

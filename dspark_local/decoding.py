@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from dspark_local.backend.base import NoRoomError, Rows, Span
-from dspark_local.errors import BackendError
+from dspark_local.backend.base import FAILURES, Failure, NoRoomError, Rows, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ class Decoding:
         self._caches = caches
         self._width, self._pad = width, pad
 
-    def step(self, target: Target, spans: list[Span], chunks: list[Span]) -> Iterator[tuple[Span, Rows | BackendError]]:
+    def step(self, target: Target, spans: list[Span], chunks: list[Span]) -> Iterator[tuple[Span, Rows | Failure]]:
         """All rows of a step: `spans` of the round and `chunks` of prompts; each's hold until the next is asked for.
 
         Prompts go along in the round's decode; before it, if a batch does not hold both, and always one by one where
@@ -42,13 +41,13 @@ class Decoding:
             spans = [*spans, *chunks]
         yield from self._run(target, spans)
 
-    def _run(self, target: Target, spans: list[Span]) -> Iterator[tuple[Span, Rows | BackendError]]:
+    def _run(self, target: Target, spans: list[Span]) -> Iterator[tuple[Span, Rows | Failure]]:
         """One decode; if it fails, one for each span, so that only those are lost that cannot run."""
         if not spans:
             return
         try:
             rows = self._decode(target, spans)
-        except BackendError as error:
+        except FAILURES as error:
             _logger.warning("a decode of %d sequences failed: %s", len(spans), error)
             if isinstance(error, NoRoomError):
                 self._caches.make_room()
@@ -57,15 +56,15 @@ class Decoding:
         else:
             yield from zip(spans, rows, strict=True)
 
-    def _alone(self, target: Target, span: Span) -> Rows | BackendError:
+    def _alone(self, target: Target, span: Span) -> Rows | Failure:
         try:
             return self._decode(target, [span])[0]
-        except BackendError as error:
+        except FAILURES as error:
             return error
 
     def _decode(self, target: Target, spans: list[Span]) -> list[Rows]:
         if self._width is None or not spans[0].logits:
-            return target.decode(spans)
+            return _decoded(target, spans)
         return self._padded(target, spans, self._width)
 
     def _padded(self, target: Target, spans: list[Span], width: int) -> list[Rows]:
@@ -77,11 +76,21 @@ class Decoding:
             for slot in range(target.n_slots)
             for span in (real.get(slot) or Span(slot, self._caches.spare(slot, width), ()),)
         ]
-        rows = target.decode(padded)
+        rows = _decoded(target, padded)
         for span in padded:
             if span.slot not in real:
                 target.rewind(span.slot, span.start)
         return [_first(rows[span.slot], len(span.tokens)) for span in spans]
+
+
+def _decoded(target: Target, spans: list[Span]) -> list[Rows]:
+    """A decode that leaves no rows behind when it fails, however late."""
+    try:
+        return target.decode(spans)
+    except FAILURES:
+        for span in spans:
+            target.rewind(span.slot, span.start)
+        raise
 
 
 def count(spans: list[Span]) -> int:

@@ -9,12 +9,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dspark_local.backend.base import Features, Rows, Span, Target
+from dspark_local.backend.base import FAILURES, Failure, Features, Rows, Span, Target
 from dspark_local.caches import Caches
 from dspark_local.clock import Clock
 from dspark_local.decoding import Decoding, count
 from dspark_local.drafters.base import Proposal
-from dspark_local.errors import BackendError, ContextError, DSparkError, UsageError
+from dspark_local.errors import BackendError, ContextError, UsageError
 from dspark_local.prefill import CHUNK, Prefill
 from dspark_local.sampling.logprobs import logprobs
 from dspark_local.scheduling.policy import Plan, Request
@@ -180,7 +180,7 @@ class Engine:
             self.drafter.catch_up(drafting)
             clock.lap("inject")
             proposals = self.drafter.propose(drafting, gamma)
-        except BackendError as error:
+        except FAILURES as error:
             self._stumble([s.slot for s in drafting], error)
             return {}
         finally:
@@ -190,10 +190,10 @@ class Engine:
     def _observe(self, features: list[Features]) -> None:
         try:
             self.drafter.observe(features)
-        except BackendError as error:
+        except FAILURES as error:
             self._stumble([f.slot for f in features], error)
 
-    def _stumble(self, slots: list[int], error: BackendError) -> None:
+    def _stumble(self, slots: list[int], error: Failure) -> None:
         """The drafter failed, which costs no text; where it does so again and again, it is left out."""
         _logger.warning("the drafter failed: %s", error)
         for sequence in [s for s in self.active if s.slot in slots]:
@@ -215,7 +215,12 @@ class Engine:
 
     def _schedule(self, drafting: list[Sequence], proposals: dict[int, Proposal]) -> dict[int, tuple[int, ...]]:
         given = [proposals.get(s.slot, Proposal()) for s in drafting]
-        admitted = self.policy.admit([p.confidences for p in given], [len(p.tokens) for p in given])
+        try:
+            admitted = self.policy.admit([p.confidences for p in given], [len(p.tokens) for p in given])
+        except BackendError as error:  # a confidence that is no number
+            self._stumble([s.slot for s in drafting], error)
+            proposals.clear()
+            return {}
         return {s.slot: p.tokens[: min(n, self._limit(s))] for s, p, n in zip(drafting, given, admitted, strict=True)}
 
     def _decode(
@@ -227,7 +232,7 @@ class Engine:
         for span, rows in self._decoding.step(self.target, spans, chunks):
             sequence = self._at(span.slot)
             try:
-                if isinstance(rows, BackendError):
+                if isinstance(rows, FAILURES):
                     raise rows
                 if span.logits:
                     picked = self._accept(sequence, drafts.get(span.slot, ()), rows)
@@ -236,7 +241,7 @@ class Engine:
                 else:
                     sequence.cached += len(span.tokens)
                     self._caches.prefilled(sequence)
-            except DSparkError as error:
+            except FAILURES as error:
                 self._lose(sequence, error)
             else:
                 if rows.hidden is not None and not sequence.severed:
@@ -313,7 +318,7 @@ class Engine:
     def _at(self, slot: int) -> Sequence:
         return next(s for s in self.active if s.slot == slot)
 
-    def _lose(self, sequence: Sequence, error: DSparkError) -> None:
+    def _lose(self, sequence: Sequence, error: Failure) -> None:
         """A sequence cannot go on, and its caches are not to be trusted."""
         sequence.error = error
         self.active.remove(sequence)

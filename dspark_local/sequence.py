@@ -11,7 +11,7 @@ from dspark_local.types import FinishReason, Stats
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
-    from dspark_local.errors import DSparkError
+    from dspark_local.backend.base import Failure
     from dspark_local.sampling.rule import Sampler
 
 
@@ -34,7 +34,7 @@ class Sequence:
     prompt_n: int = 0
     cached: int = 0
     finish_reason: FinishReason | None = None
-    error: DSparkError | None = None
+    error: Failure | None = None
     stumbles: int = 0
     severed: bool = False
     stats: Stats = field(default_factory=Stats)

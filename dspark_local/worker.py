@@ -233,7 +233,7 @@ class Worker:
         except (DSparkError, MemoryError) as error:
             records = []
             for sequence in self.engine.abandon():
-                self._fail(sequence, _told(error))
+                self._fail(sequence, error)
         for sequence in [s for s in self._running if s.error]:
             self._fail(sequence, sequence.error)
         for sequence, record in records:
@@ -247,10 +247,10 @@ class Worker:
             if reason:
                 self._finish(sequence, reason)
 
-    def _fail(self, sequence: Sequence, error: DSparkError | None) -> None:
+    def _fail(self, sequence: Sequence, error: DSparkError | MemoryError | None) -> None:
         assert error
         self._release()
-        self._running[sequence].fail(error)
+        self._running[sequence].fail(_told(error))
         del self._running[sequence]
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:

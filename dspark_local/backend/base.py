@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dspark_local.errors import BackendError
+from dspark_local.errors import BackendError, DSparkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from dspark_local.sampling.dry import Breakers
 
 Floats = npt.NDArray[np.float32]
+
+
+# What may go wrong in a decode, and costs no more than who is in it.
+Failure = DSparkError | MemoryError
+FAILURES = (DSparkError, MemoryError)
 
 
 class NoRoomError(BackendError):

@@ -164,6 +164,15 @@ def test_a_drafter_that_always_fails_is_left_out() -> None:
     assert say(made, [3, 2, 1], 10).stats.draft_n_accepted > 5
 
 
+def test_confidences_that_are_no_numbers_cost_no_text() -> None:
+    """The policy refuses them, and the round goes without drafts."""
+    draft = FaultyDraft(MODEL, 10, confidence=float("nan"))
+    sequence = say(faulty(FaultyTarget(MODEL, 10), draft, policy="auto"), [1, 2, 3], 60)
+    assert sequence.tokens == alone([1, 2, 3], 60)
+    assert sequence.stats.draft_n == 0
+    assert sequence.severed
+
+
 def test_a_full_cache_forgets_what_nobody_uses() -> None:
     """Without room, what ended requests left behind goes, and nobody is lost."""
     made = faulty(FaultyTarget(MODEL, 10, n_slots=3, full=400), FaultyDraft(MODEL, 10, n_slots=3))
