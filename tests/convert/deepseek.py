@@ -106,6 +106,7 @@ class Drafter:
 
     def __init__(self, *, fp8: bool) -> None:
         self.fp8, self.seed = fp8, 0
+        self.read: dict[str, Array] = {}
         self.stored: Stored = {}
         self.plain("mtp.0.main_norm.weight", HIDDEN)
         self.codes("mtp.0.main_proj", HIDDEN, 2 * HIDDEN)
@@ -202,7 +203,13 @@ class Drafter:
     # -- the function
 
     def w(self, name: str) -> Array:
-        """Numbers of a tensor, by its type's definition."""
+        """Numbers of a tensor; each is decoded once, byte by byte."""
+        if name not in self.read:
+            self.read[name] = self._decoded(name)
+        return self.read[name]
+
+    def _decoded(self, name: str) -> Array:
+        """By its type's definition."""
         dtype, array = self.stored[name]
         if dtype == "BF16":
             return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
