@@ -63,9 +63,9 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._running: dict[Sequence, Job] = {}
         self._held = 0  # jobs that have not ended
-        self._users: dict[object, int] = {}  # who uses the vocabulary or the weights now: its thread
+        self._lock = threading.RLock()  # of `_held`; a signal handler may come back to what it interrupted
+        self._users: dict[object, int] = {}  # who asks, or uses vocabulary or weights: its thread
         self._closed = False
-        self._lock = threading.RLock()  # a signal handler may come back to what it interrupted
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="dspark-local", daemon=True)
         _alive.add(self)
@@ -102,10 +102,12 @@ class Worker:
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
         """Keep vocabulary and weights from being freed meanwhile. Raises ForkError or ClosedError."""
+        self.check_process()
         user = object()
         try:
-            with self._open():
-                self._users[user] = threading.get_ident()
+            self._users[user] = threading.get_ident()  # first: then either this sees it closed, or its end sees this
+            if self._closed:
+                raise ClosedError("this runtime is closed; load the model again")
             yield
         finally:
             self._users.pop(user, None)
@@ -113,26 +115,17 @@ class Worker:
 
     def submit(self, job: Job) -> None:
         """Run it when it is its turn. Raises ForkError, ClosedError or QueueFullError."""
-        with self._open():
+        with self.using(), self._lock:
             self.check_room()
             self._held += 1
             self._inbox.put(job)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[None]:
-        """Where it is open, under the lock that its end takes."""
-        self.check_process()  # before the lock, which may have been held when the process was forked
-        with self._lock:
-            if self._closed:
-                raise ClosedError("this runtime is closed; load the model again")
-            yield
 
     def call(self, work: Callable[[Engine], T]) -> T:
         """What `work` makes of the engine on its thread, between two rounds. Raises what it raises, as `submit` too."""
         if threading.get_ident() == self._thread.ident:
             return work(self.engine)
         asked: Future[T] = Future()
-        with self._open():
+        with self.using():
             self._inbox.put(_Call(asked, work))
         return asked.result()
 
@@ -164,17 +157,23 @@ class Worker:
             _logger.exception("the engine stopped")
             end = BackendError(f"the engine stopped by a bug of ours, please report it: {error!r}")
         finally:
-            with self._lock:  # whoever comes later is refused
-                self._closed = True
+            self._closed = True
             self._receive(wait=False)
-            for job in [*self._running.values(), *self._waiting]:
-                job.fail(end)
-            self._held = 0
+            self._fail_all(end)
             self._rest()
             while self._users:
-                self._inbox.get()
+                self._receive(wait=True)
+            self._receive(wait=False)
+            self._fail_all(end)
             self.engine.close()
             _alive.discard(self)
+
+    def _fail_all(self, error: DSparkError) -> None:
+        for job in [*self._running.values(), *self._waiting]:
+            self._release()
+            job.fail(error)
+        self._running.clear()
+        self._waiting.clear()
 
     def _turn(self) -> None:
         idle = not self._running and not self._waiting

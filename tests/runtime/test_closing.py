@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dspark_local.worker import Worker
 
 ASK = [{"role": "user", "content": "hello"}]
-PATIENCE = 60
+PATIENCE = 30
 
 
 def gone(runtime: Runtime) -> bool:
@@ -109,6 +109,29 @@ def test_closing_where_a_request_was_interrupted_does_not_wait_for_it(monkeypatc
     monkeypatch.setattr(runtime.vocab, "encode", encode)
     with pytest.raises(ClosedError):
         runtime.generate("x")
+    assert gone(runtime)
+
+
+def test_closing_where_a_request_was_interrupted_on_its_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also under the lock that counts requests: nothing waits for that thread, and the request is told."""
+    runtime = scripted_runtime("x" * 3000, seconds=0.002)
+    first = runtime.chat(ASK)
+    checks: list[int] = []
+
+    def check() -> None:
+        checks.append(1)
+        if len(checks) == 2:  # the first is before the work
+            runtime.close()
+
+    monkeypatch.setattr(runtime._worker, "check_room", check)
+    thread = threading.Thread(target=lambda: late.append(runtime.generate("x")), daemon=True)
+    late: list[Generation] = []
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    for generation in (first, late[0]):
+        with pytest.raises(ClosedError):
+            generation.result()
     assert gone(runtime)
 
 
