@@ -60,22 +60,22 @@ class GoneError(Exception):
 async def answer(job: Job, writer: Writer, request: Request, *, stream: bool | None) -> Response:
     """The response to a request that was taken."""
     if stream:
-        return EventStream(job, writer, request.url.path)
-    try:
-        await unless_gone(request.receive, _read(job))
-    except GoneError:
-        return Response(status_code=CLIENT_GONE)
-    return JSONResponse(writer.whole())
+        return EventStream(job, writer)
+    with job:
+        try:
+            await unless_gone(request.receive, _read(job))
+        except GoneError:
+            return Response(status_code=CLIENT_GONE)
+        return JSONResponse(writer.whole())
 
 
 async def _read(job: Job) -> None:
-    with job:
-        try:
-            async with asyncio.timeout_at(job.deadline):
-                async for _ in job.parts():
-                    pass
-        except TimeoutError:
-            raise _late(job) from None
+    try:
+        async with asyncio.timeout_at(job.deadline):
+            async for _ in job.parts():
+                pass
+    except TimeoutError:
+        raise _late(job) from None
 
 
 def _late(job: Job) -> Refusal:
@@ -86,12 +86,11 @@ def _late(job: Job) -> Refusal:
 class EventStream(Response):
     """A job's parts as events, each sent when it is there."""
 
-    def __init__(self, job: Job, writer: Writer, path: str) -> None:
+    def __init__(self, job: Job, writer: Writer) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._job = job
         self._writer = writer
-        self._path = path
         self._free = asyncio.Lock()  # one thing is sent at a time
         self._sent = 0.0
 
