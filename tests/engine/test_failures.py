@@ -170,7 +170,7 @@ def test_confidences_that_are_no_numbers_cost_no_text() -> None:
     sequence = say(faulty(FaultyTarget(MODEL, 10), draft, policy="auto"), [1, 2, 3], 60)
     assert sequence.tokens == alone([1, 2, 3], 60)
     assert sequence.stats.draft_n == 0
-    assert sequence.severed
+    assert sequence.stumbles > 0
 
 
 def test_a_full_cache_forgets_what_nobody_uses() -> None:
