@@ -214,6 +214,8 @@ class Engine:
         return self.target.n_batch - sum(1 + min(self._limit(s), self.drafter.block_size) for s in ready)
 
     def _schedule(self, drafting: list[Sequence], proposals: dict[int, Proposal]) -> dict[int, tuple[int, ...]]:
+        if not drafting:
+            return {}
         given = [proposals.get(s.slot, Proposal()) for s in drafting]
         try:
             admitted = self.policy.admit([p.confidences for p in given], [len(p.tokens) for p in given])
