@@ -104,16 +104,18 @@ class Runtime:
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
+        begun: str = "",
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
 
         Before the model ends, `max_tokens`, a string of `stop`, or `timeout` seconds from now do. `draft` False
         decodes plainly. The model may call `tools`; `tool_choice` is auto, none, required (one call, of any of them)
-        or a tool's name. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
+        or a tool's name. `begun` is how the answer begins, its thinking in tags: only what follows is generated and
+        told. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
         iterating.
         """
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        return self._submit(self._chat_job(messages, sampling, limits, tools, tool_choice))
+        return self._submit(self._chat_job(messages, sampling, limits, tools, tool_choice, begun))
 
     async def achat(
         self,
@@ -126,10 +128,12 @@ class Runtime:
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
+        begun: str = "",
     ) -> Generation:
         """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits, tools, tool_choice))
+        job = await asyncio.to_thread(self._chat_job, messages, sampling, limits, tools, tool_choice, begun)
+        return self._submit(job)
 
     def generate(
         self,
@@ -237,6 +241,7 @@ class Runtime:
         limits: Limits,
         tools: Many[Tool | Mapping[str, Any]],
         tool_choice: str,
+        begun: str,
     ) -> Job:
         with self._worker.using():
             self._worker.check_room()  # before the work, and again behind it
@@ -245,6 +250,10 @@ class Runtime:
             drawn = toolset.constrained(sampling or self.preset)
             stream = TextStream(self.vocab, limits.stop, toolset.names())
             reasoning = Reasoning.behind(self.vocab, tokens)
+            if begun:
+                begun = begun.removeprefix(reasoning.opening) if reasoning.thinking else begun
+                tokens += self.vocab.encode(begun, special=False)
+                list(reasoning.push(begun))  # nothing of it is told again
             return self._job(tokens, drawn, stream, limits, reasoning=reasoning, calls=toolset.reader())
 
     def _text_job(self, prompt: str | Many[int], sampling: SamplingParams | None, limits: Limits) -> Job:

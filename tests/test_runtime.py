@@ -10,6 +10,7 @@ import pytest
 import dspark_local
 from dspark_local import Finish, FinishReason, RoundDone, SamplingParams, Text
 from dspark_local.errors import BackendError, ClosedError, ContextError, UsageError
+from dspark_local.events import Thinking
 from dspark_local.testing import scripted_runtime
 
 ASK = [{"role": "user", "content": "hello"}]
@@ -57,6 +58,16 @@ def test_max_tokens_is_exact() -> None:
         for n in range(1, 10):
             finish = runtime.chat(ASK, max_tokens=n).result()
             assert (finish.text, finish.reason) == ("0123456789"[:n], FinishReason.LENGTH)
+
+
+def test_an_answer_that_has_begun_goes_on() -> None:
+    """Only the rest is told, in thoughts and text as they belong, and it is what would have come anyway."""
+    with scripted_runtime("<think>so it is</think>Yes, so.") as runtime:
+        whole = runtime.chat(ASK).result().text
+        assert runtime.chat(ASK, begun="<think>so it is</think>Yes,").result().text == " so."
+        events = list(runtime.chat(ASK, begun="<think>so"))
+        assert "".join(e.text for e in events if isinstance(e, Thinking)) == " it is"
+        assert "".join(e.text for e in events if isinstance(e, Text)) == whole
 
 
 def test_a_reader_who_leaves_cancels() -> None:
