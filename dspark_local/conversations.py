@@ -133,6 +133,29 @@ class Conversations:
         with self._writing():
             self._set(conversation, last=last)
 
+    def siblings(self, turn: int) -> list[int]:
+        """What was said in this place: the turn itself, and those that it replaced or that replaced it, by age."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT other.id FROM turns AS one JOIN turns AS other"
+                " ON other.conversation = one.conversation AND other.before IS one.before"
+                " WHERE one.id = ? ORDER BY other.id",
+                (turn,),
+            ).fetchall()
+        return [i for (i,) in rows]
+
+    def switch(self, conversation: int, turn: int) -> None:
+        """Let the conversation run through this turn, and on to the latest that was said behind it."""
+        with self._writing():
+            row = self._db.execute(
+                "WITH RECURSIVE path (id, n) AS ("
+                " SELECT ?, 0 UNION ALL"
+                " SELECT (SELECT max(id) FROM turns WHERE before = path.id), n + 1 FROM path WHERE id IS NOT NULL)"
+                " SELECT id FROM path WHERE id IS NOT NULL ORDER BY n DESC LIMIT 1",
+                (turn,),
+            ).fetchone()
+            self._set(conversation, last=row[0])
+
     def rename(self, conversation: int, title: str) -> None:
         """Give it another title."""
         with self._writing():

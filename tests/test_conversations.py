@@ -73,6 +73,24 @@ def test_going_on_from_an_earlier_turn_loses_nothing() -> None:
         assert texts(store, one) == []
 
 
+def test_a_branch_is_taken_again_with_all_that_followed() -> None:
+    """Siblings are the turns in one place, by age; through one of them the latest behind it is reached."""
+    with Conversations(None) as store:
+        one, ids = begin(store, "One?", "Yes.", "Two?", "No.")
+        begin(store, "elsewhere")
+        store.rewind(one, ids[0])
+        other = store.add(one, Turn(role="assistant", content="Perhaps."))
+        assert store.siblings(other) == store.siblings(ids[1]) == [ids[1], other]
+        assert store.siblings(ids[0]) == ids[:1]
+        store.switch(one, ids[1])
+        assert texts(store, one) == ["One?", "Yes.", "Two?", "No."]
+        store.rewind(one, None)
+        first = store.add(one, Turn(role="user", content="Other?"))
+        assert store.siblings(first) == [ids[0], first]
+        store.switch(one, ids[0])
+        assert texts(store, one) == ["One?", "Perhaps."]
+
+
 def test_the_latest_is_first_and_search_takes_text_as_it_is() -> None:
     """A percent sign is no wildcard; titles and turns count, in any case."""
     with Conversations(None) as store:
