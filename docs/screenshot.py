@@ -30,8 +30,8 @@ POLL = 0.05  # seconds
 def main(questions: tuple[str, ...], model: str, size: str, output: Path) -> None:
     """Ask, wait for the ends of the answers, save the picture."""
     columns, rows = map(int, size.split("x"))
-    settings = Settings(max_tokens=512)
-    app = ChatApp(lambda progress: load(model, progress=progress), settings, lambda: Conversations(None))
+    settings = Settings(model=model, max_tokens=512)
+    app = ChatApp(lambda choice, progress: load(choice.model, progress=progress), settings, lambda: Conversations(None))
     asyncio.run(_take(app, questions or QUESTIONS, (columns, rows), output))
     app.close()
 
@@ -44,7 +44,7 @@ async def _take(app: ChatApp, questions: tuple[str, ...], size: tuple[int, int],
             await pilot.press(*question)
             await pilot.press("enter")
             await pilot.pause()
-            while app.screen.answering:
+            while app.screen.dialogue.answering:
                 await pilot.pause(POLL)
         await pilot.pause()
         beside = output.with_suffix(".part")

@@ -1,6 +1,6 @@
 """The chat in the terminal. The only package that imports Textual."""
 
 from dspark_local.tui.app import run
-from dspark_local.tui.settings import Opener, Settings
+from dspark_local.tui.settings import Choice, Opener, Settings
 
-__all__ = ["Opener", "Settings", "run"]
+__all__ = ["Choice", "Opener", "Settings", "run"]

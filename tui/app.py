@@ -1,8 +1,9 @@
-"""The program: a loading screen, then the chat."""
+"""The program: a loading screen, then the chat; it owns what both need."""
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
@@ -10,14 +11,21 @@ from textual.binding import Binding, BindingType
 
 from dspark_local.conversations import Conversations, location
 from dspark_local.errors import StorageError
-from dspark_local.tui.messages import Loaded, Warned
+from dspark_local.tui import preferences
+from dspark_local.tui.messages import Loaded, Pulled, Warned
+from dspark_local.tui.preferences import Preferences
+from dspark_local.tui.pull import Pull
 from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
+from dspark_local.tui.screens.models import ModelsScreen
+from dspark_local.tui.settings import Choice
+from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from textual.screen import Screen
+    from textual.theme import Theme
 
     from dspark_local.runtime import Runtime
     from dspark_local.tui.settings import Opener, Settings
@@ -41,7 +49,7 @@ def run(open_runtime: Opener, settings: Settings) -> None:
 
 
 class ChatApp(App[None]):
-    """Owns the conversations, and the runtime from when it is loaded until the program ends."""
+    """Owns the conversations, and the runtime from when it is loaded until another is, or the program ends."""
 
     TITLE = "dspark-local"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,28 +61,74 @@ class ChatApp(App[None]):
     def __init__(self, open_runtime: Opener, settings: Settings, keep: Callable[[], Conversations]) -> None:
         super().__init__()
         self.error: Exception | None = None  # why there is no runtime
+        self.pull: Pull | None = None  # a download that is under way
         self._open = open_runtime
         self._settings = settings
         self._keep = keep
         self._store: Conversations | None = None
         self._runtime: Runtime | None = None
+        self._choice: Choice | None = None  # what the runtime is
+        self._preferences = Preferences.recall(preferences.location())
         self._warnings = _Warnings(self)
 
     def on_mount(self) -> None:
         """Load at once."""
         logging.getLogger("dspark_local").addHandler(self._warnings)
+        self._dress()
         try:
             self._store = self._keep()
         except StorageError as error:
             self._store = Conversations(None)
             self.notify(f"not saved: {error}", severity="error", timeout=15, markup=False)
-        self.push_screen(LoadingScreen(self._open))
+        self.load(Choice(model=self._settings.model))
+
+    @property
+    def drafter(self) -> str:
+        """What drafts for models that are loaded later."""
+        return self._settings.drafter
+
+    @property
+    def choice(self) -> Choice:
+        """What runs, or was to run when the program began."""
+        return self._choice or Choice(model=self._settings.model)
+
+    def load(self, choice: Choice) -> None:
+        """Load a pair in place of the one that runs, if any; the chat stays, and goes on with it."""
+        self.push_screen(LoadingScreen(self._exchanged, choice, back=self._choice))
 
     def on_loaded(self, message: Loaded) -> None:
-        """Go on to the chat."""
+        """Go on to the chat, or on with it."""
         assert self._store
-        self._runtime = message.runtime
-        self.switch_screen(ChatScreen(message.runtime, self._settings, self._store))
+        self._runtime, self._choice = message.runtime, message.choice
+        chat = next((screen for screen in self.screen_stack if isinstance(screen, ChatScreen)), None)
+        if chat:
+            while self.screen is not chat:
+                self.pop_screen()
+            self.call_later(chat.go_on_with, message.runtime)
+        else:
+            self.switch_screen(ChatScreen(message.runtime, self._settings, self._store))
+
+    def fetch(self, model: str) -> None:
+        """Fetch a model while the chat goes on."""
+        self.pull = self.pull or Pull(model, self.drafter, self.post_message)
+
+    def stop_pull(self) -> None:
+        """Give a download up."""
+        if self.pull:
+            self.pull.cancel()
+            self.pull = None
+
+    def on_pulled(self, message: Pulled) -> None:
+        """Say that it is here, or why it is not."""
+        if self.pull is None or self.pull.model != message.model:
+            return
+        self.pull = None
+        if message.error:
+            self.notify(failure(message.error), severity="error", timeout=15, markup=False)
+        else:
+            self.notify(f"{message.model} is here; /model {message.model} loads it", timeout=8, markup=False)
+        if isinstance(self.screen, ModelsScreen):
+            self.screen.pulled()
 
     def on_warned(self, message: Warned) -> None:
         """Show what the library warns of."""
@@ -86,13 +140,41 @@ class ChatApp(App[None]):
         if isinstance(screen, ChatScreen):
             yield from screen.commands()
 
+    def action_theme(self, name: str = "") -> None:
+        """Wear a theme; without a name, the list of them."""
+        if name in self.available_themes:
+            self.theme = name
+        elif name:
+            self.notify(f"no theme is called {name}; /theme shows them", severity="warning", timeout=5, markup=False)
+        else:
+            self.search_themes()
+
     def close(self) -> None:
         """Free the models, let go of the conversations."""
         logging.getLogger("dspark_local").removeHandler(self._warnings)
+        self.stop_pull()
         if self._runtime:
             self._runtime.close()
         if self._store:
             self._store.close()
+
+    def _exchanged(self, choice: Choice, progress: Callable[[str, float], None]) -> Runtime:
+        """On the loading thread: the old pair goes first, for two may not fit."""
+        if self._runtime:
+            progress("closing the model before", 0.0)
+            self._runtime.close()
+        return self._open(choice, progress)
+
+    def _dress(self) -> None:
+        """The theme of the environment, or the one that was worn last; from now on, remember which is chosen."""
+        kept = self._preferences.theme
+        if kept in self.available_themes and "TEXTUAL_THEME" not in os.environ:
+            self.theme = kept
+        self.theme_changed_signal.subscribe(self, self._remember)
+
+    def _remember(self, theme: Theme) -> None:
+        if theme.name != self._preferences.theme:
+            self._preferences = self._preferences.keep(preferences.location(), theme=theme.name)
 
 
 class _Warnings(logging.Handler):

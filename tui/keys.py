@@ -9,7 +9,7 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from textual.binding import ActiveBinding
     from textual.screen import Screen
@@ -22,12 +22,17 @@ def in_force(screen: Screen[None], *tables: list[BindingType]) -> list[ActiveBin
     return sorted(active, key=lambda b: ours.index(b.binding.action))
 
 
-def commands(screen: Screen[None], table: list[BindingType]) -> Iterator[SystemCommand]:
-    """A row of the palette for each action of `table` that can be done now."""
+def commands(screen: Screen[None], *tables: list[BindingType]) -> Iterator[SystemCommand]:
+    """A row of the palette for each action of `tables` that can be done now."""
     done: set[str] = set()
-    for active in in_force(screen, table):
+    for active in in_force(screen, *tables):
         what, action = active.binding.description, active.binding.action
         if what and action not in done:
             done.add(action)
             key = screen.app.get_key_display(active.binding)
-            yield SystemCommand(what, f"key: {key}", partial(screen.run_action, action))
+            yield row(what, f"key: {key}", partial(screen.app.run_action, action), active.node)
+
+
+def row(title: str, explained: str, job: Callable[..., object], argument: object) -> SystemCommand:
+    """A row of the palette."""
+    return SystemCommand(title, explained, partial(job, argument))

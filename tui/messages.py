@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
     from dspark_local.events import Finish
     from dspark_local.runtime import Runtime
+    from dspark_local.tui.commands import Command
     from dspark_local.tui.origins import Runs
+    from dspark_local.tui.settings import Choice
+    from dspark_local.tui.shelf import Item, Outlook
+    from dspark_local.tui.writing import Writing
     from dspark_local.types import Round, Stats
 
 
@@ -27,8 +31,9 @@ class LoadProgress(Message):
 class Loaded(Message):
     """From the loading thread: the pair is ready."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, choice: Choice) -> None:
         self.runtime = runtime
+        self.choice = choice
         super().__init__()
 
 
@@ -36,6 +41,33 @@ class LoadFailed(Message):
     """From the loading thread: why there is no pair."""
 
     def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__()
+
+
+class Stocked(Message):
+    """From the thread that looks: the models there are, or why that is not known."""
+
+    def __init__(self, items: Sequence[Item], error: Exception | None = None) -> None:
+        self.items = items
+        self.error = error
+        super().__init__()
+
+
+class Foreseen(Message):
+    """From the thread that asks: what a model takes, or why that is not known."""
+
+    def __init__(self, model: str, outlook: Outlook | Exception) -> None:
+        self.model = model
+        self.outlook = outlook
+        super().__init__()
+
+
+class Pulled(Message):
+    """From a pull: the model is here, or why it is not."""
+
+    def __init__(self, model: str, error: Exception | None) -> None:
+        self.model = model
         self.error = error
         super().__init__()
 
@@ -56,8 +88,40 @@ class Submitted(Message):
         super().__init__()
 
 
-class Wrote(Message):
-    """From the reader of an answer, at most RATE times a second: what came since the last one."""
+class Commanded(Message):
+    """From the dialogue: the user gave a command, and this behind its name."""
+
+    def __init__(self, command: Command, argument: str) -> None:
+        self.command = command
+        self.argument = argument
+        super().__init__()
+
+
+class Branched(Message):
+    """From a turn: the user wants what was said in its place before, or behind it."""
+
+    def __init__(self, turn: int, by: int) -> None:
+        self.turn = turn
+        self.by = by
+        super().__init__()
+
+
+class Begun(Message):
+    """From the dialogue: another answer begins."""
+
+
+class Shown(Message):
+    """From the dialogue: another conversation is on the screen."""
+
+
+class Told(Message):
+    """From the reader of an answer; `writing` is which, where there may be another by the time that this arrives."""
+
+    writing: Writing | None = None
+
+
+class Wrote(Told):
+    """At most RATE times a second: what came since the last one."""
 
     def __init__(self, runs: Runs, thinking: str, rounds: Sequence[Round], stats: Stats) -> None:
         self.runs = runs
@@ -68,16 +132,16 @@ class Wrote(Message):
         super().__init__()
 
 
-class Answered(Message):
-    """From the reader of an answer: it is over; all of it was told before."""
+class Answered(Told):
+    """It is over; all of it was told before."""
 
     def __init__(self, finish: Finish) -> None:
         self.finish = finish
         super().__init__()
 
 
-class Failed(Message):
-    """From the reader of an answer: why it cannot go on."""
+class Failed(Told):
+    """Why it cannot go on."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -22,6 +22,7 @@ class Origin(StrEnum):
 
     DRAFTED = "drafted"  # and accepted
     OWN = "own"  # the target's
+    UNKNOWN = "unknown"  # written when nobody looked: kept from before
 
 
 Runs = Sequence[tuple[str, Origin]]
@@ -30,15 +31,16 @@ Runs = Sequence[tuple[str, Origin]]
 class Origins:
     """Takes rounds in, and tells the origins of the text that came of them.
 
-    A character belongs to the token that completes it.
+    A character belongs to the token that completes it. `thinking`: whether the text begins within thoughts.
     """
 
-    def __init__(self, piece: Callable[[int], bytes]) -> None:
+    def __init__(self, piece: Callable[[int], bytes], *, thinking: bool = False) -> None:
         self._piece = piece
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""  # that was not taken yet
         self._of: list[Origin] = []  # for each of its characters
-        self._tag, self._next_tag = Reasoning().opening, Reasoning().closing
+        tags = Reasoning().opening, Reasoning().closing
+        self._tag, self._next_tag = reversed(tags) if thinking else tags
 
     def tell(self, record: Round) -> None:
         """The next round: its first `accepted` tokens were drafted."""

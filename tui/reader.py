@@ -12,18 +12,20 @@ from dspark_local.tui.origins import Origin, Origins, merged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from textual.message import Message
-
     from dspark_local.generation import Generation
+    from dspark_local.tui.messages import Told
     from dspark_local.types import Round
 
 RATE = 20  # batches per second
 
 
-async def read(generation: Generation, tell: Callable[[Message], object]) -> None:
-    """Tell Wrote while it writes, then Answered or Failed. Cancelling this cancels the generation."""
+async def read(generation: Generation, tell: Callable[[Told], object], *, within_thoughts: bool = False) -> None:
+    """Tell Wrote while it writes, then Answered or Failed. Cancelling this cancels the generation.
+
+    `within_thoughts`: it goes on with an answer that was cut there.
+    """
     clock = asyncio.get_running_loop()
-    origins = Origins(generation.vocab.piece)
+    origins = Origins(generation.vocab.piece, thinking=within_thoughts)
     said: list[Text | Thinking] = []  # of the round that is not over
     runs: list[tuple[str, Origin]] = []
     thinking: list[str] = []

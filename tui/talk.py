@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from dspark_local.chat import Message
+from dspark_local.chat import Message, Reasoning
 from dspark_local.conversations import Turn
 from dspark_local.errors import StorageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dspark_local.conversations import Conversation, Conversations
     from dspark_local.tui.settings import Settings
 
+T = TypeVar("T")
 SAVED_EVERY = 1.0  # seconds, while an answer grows
 _TITLE = 60  # characters
 
@@ -60,6 +61,15 @@ class Talk:
         return messages[: len(messages) - len(self.turns) + self.questions[-1] + 1]
 
     @property
+    def begun(self) -> str:
+        """The last answer as the model wrote it, its thoughts in their tags; empty behind a question."""
+        last = self.turns[-1]
+        if last.role == "user" or not last.thinking:
+            return last.content if last.role != "user" else ""
+        closed = Reasoning().closing if last.content else ""
+        return f"{Reasoning().opening}{last.thinking}{closed}{last.content}"
+
+    @property
     def title(self) -> str:
         """The first line that says something."""
         lines = self.turns[0].content.split("\n")
@@ -101,12 +111,39 @@ class Talk:
             one, last = self.id, self.turns[-1].id if self.turns else None
             self._keep(lambda store: store.rewind(one, last))
 
+    def place(self, n: int) -> tuple[int, int]:
+        """Of what was said in the place of turn `n`: which one is shown, from 1 on, and how many there are."""
+        one, among = self._siblings(n)
+        return (among.index(one) + 1, len(among)) if one in among else (1, 1)
+
+    def switch(self, n: int, by: int) -> bool:
+        """Show what was said in the place of turn `n` before or later, and what followed; whether there was any."""
+        self.save()
+        one, among = self._siblings(n)
+        at = among.index(one) + by if one in among else -1
+        if self.id is None or not 0 <= at < len(among):
+            return False
+        conversation, other = self.id, among[at]
+        self._keep(lambda store: store.switch(conversation, other))
+        self.turns = self._keep(lambda store: store.turns(conversation)) or self.turns
+        return True
+
+    def _siblings(self, n: int) -> tuple[int | None, list[int]]:
+        one = self.turns[n].id
+        return one, (self._keep(lambda store: store.siblings(one)) or []) if one is not None else []
+
     def set_up(self, settings: Settings) -> None:
         """Draw the next answers otherwise."""
         self.settings = settings
         if self.id is not None:
             one = self.id
             self._keep(lambda store: store.set_up(one, system=settings.system, sampling=settings.sampling))
+
+    def rename(self, title: str) -> None:
+        """Another title in the list."""
+        if self.id is not None:
+            one = self.id
+            self._keep(lambda store: store.rename(one, title))
 
     def _add(self, turn: Turn) -> None:
         self.save()
@@ -119,10 +156,11 @@ class Talk:
             self.id = store.create(self.title, model=self._model, system=settings.system, sampling=settings.sampling)
         self.turns[-1] = replace(self.turns[-1], id=store.add(self.id, self.turns[-1]))
 
-    def _keep(self, job: Callable[[Conversations], None]) -> None:
+    def _keep(self, job: Callable[[Conversations], T]) -> T | None:
         if self._store:
             try:
-                job(self._store)
+                return job(self._store)
             except StorageError as error:
                 self._store = None  # a turn that is missing would tear the chain of those behind it
                 self._warn(error)
+        return None

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import DSparkError
+from dspark_local.models.progress import size
 from dspark_local.types import FinishReason, Round, Stats, Why
 
 if TYPE_CHECKING:
     from dspark_local.events import Finish
     from dspark_local.scheduling.cost import CostTable
+    from dspark_local.tui.shelf import Outlook
 
 _ENDS = {
     FinishReason.STOP: "",
-    FinishReason.LENGTH: "cut at the most tokens allowed (--max-tokens)",
+    FinishReason.LENGTH: "cut at the most tokens allowed (--max-tokens); f7 goes on",
     FinishReason.CONTEXT: "the context is full: ctrl+n starts a new chat",
-    FinishReason.CANCELLED: "stopped",
+    FinishReason.CANCELLED: "stopped; f7 goes on",
     FinishReason.TIMEOUT: "out of time",
     FinishReason.GRAMMAR: "broken off: the grammar allows no token here",
 }
@@ -47,6 +49,32 @@ def pace(record: Round) -> str:
         expected = f", {share} plain expected" if share else ""
         return f"drafted {record.drafted}, verified {record.admitted}{expected}"
     return ""
+
+
+def against_plain(stats: Stats | None, record: Round | None, raced: float | None) -> str:
+    """How fast it is beside plain decoding: as a race measured that, in tokens per second, or as the policy reckons."""
+    speed = stats.tokens_per_second if stats else 0.0
+    if not speed:
+        return ""
+    if raced:
+        return f"{speed / raced:.2f} × plain, as raced"
+    if record and record.plain:
+        return f"{speed / record.plain:.2f} × plain, as reckoned"
+    return ""
+
+
+def fits(outlook: Outlook) -> str:
+    """Whether a model can be fetched and loaded here, as far as sizes of files tell."""
+    parts = [] if outlook.drafter else ["no drafter is known, so it decodes plainly"]
+    if outlook.missing:
+        room = "" if outlook.missing < outlook.disk else f", more than the disk's {size(outlook.disk)}"
+        parts.append(f"{size(outlook.missing)} to fetch{room}")
+    against = f"of {size(outlook.memory)} of memory that are free now"
+    if outlook.size > outlook.memory:
+        parts.append(f"does not fit: its files alone take {size(outlook.size)} {against}")
+    else:
+        parts.append(f"its files take {size(outlook.size)} {against}; the context comes on top")
+    return " · ".join(parts)
 
 
 def count(n: int, noun: str) -> str:

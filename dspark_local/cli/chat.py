@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,12 @@ from dspark_local.cli.names import ModelName
 from dspark_local.cli.options import Options, common
 from dspark_local.cli.progress import Progress
 from dspark_local.models.locations import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspark_local.runtime import Runtime
+    from dspark_local.tui import Choice
 
 PROMPT = "What does random.choice do?"
 
@@ -35,6 +43,11 @@ def command(options: Options, model: str) -> int:
     resolve(model, options.chosen_drafter)  # a wrong name is told here, before a screen opens
     from dspark_local.tui import Settings, run  # noqa: PLC0415 - without a terminal Textual is never loaded
 
-    settings = Settings(max_tokens=options.max_tokens, system=options.system)
-    run(lambda progress: options.open(model, progress), settings)
+    def opened(choice: Choice, progress: Callable[[str, float], None]) -> Runtime:
+        mine = options if choice.model == model else replace(options, drafter=options.kind_of_drafter)
+        return replace(mine, policy=choice.policy or options.policy).open(choice.model, progress)
+
+    drafter = "none" if options.no_draft else options.kind_of_drafter
+    settings = Settings(model=model, drafter=drafter, max_tokens=options.max_tokens, system=options.system)
+    run(opened, settings)
     return 0

@@ -13,6 +13,7 @@ import click
 from dspark_local.chat import Message
 from dspark_local.errors import UsageError
 from dspark_local.loading import FIXED_WIDTH, MAX_SLOTS, load
+from dspark_local.models.locations import Kind
 from dspark_local.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Options:
         if self.drafter not in ("auto", "none"):
             raise UsageError("--drafter and --no-draft contradict each other; leave one out")
         return "none"
+
+    @property
+    def kind_of_drafter(self) -> str:
+        """What of `drafter` holds for other models too: a file or a repository drafts for one target only."""
+        return self.drafter if self.drafter in {"auto", *Kind} else "auto"
 
     def messages(self, prompt: str) -> list[Message]:
         """The conversation that begins with this prompt."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
     from dspark_local.runtime import Runtime
+    from dspark_local.tui.widgets.dialogue import Dialogue
 
 S = TypeVar("S", bound="Screen[Any]")
 PATIENCE = 30.0  # seconds until a test gives up; a busy machine is no failure
@@ -41,6 +42,10 @@ class Chat:
         screen = self.app.screen_stack[-1]
         assert isinstance(screen, ChatScreen)
         return screen
+
+    @property
+    def dialogue(self) -> Dialogue:
+        return self.screen.dialogue
 
     @property
     def answers(self) -> list[Answer]:
@@ -78,7 +83,7 @@ class Chat:
         return self.app.screen
 
     async def answered(self) -> None:
-        await self.until(lambda: not self.screen.answering)
+        await self.until(lambda: not self.dialogue.answering)
         await self.pilot.pause()
 
 
@@ -96,7 +101,7 @@ async def chatting(
     settings: Settings | None = None,
     store: Conversations | None = None,
 ) -> AsyncIterator[Chat]:
-    app = ChatApp(lambda _progress: runtime, settings or Settings(), lambda: store or Conversations(None))
+    app = ChatApp(lambda _choice, _progress: runtime, settings or Settings(), lambda: store or Conversations(None))
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             await until(pilot, lambda: isinstance(app.screen, ChatScreen))

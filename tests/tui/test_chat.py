@@ -45,7 +45,7 @@ async def test_text_and_figures_move_while_it_writes() -> None:
     async with chatting(scripted_runtime(LONG, seconds=SLOW)) as chat:
         await chat.ask("Go")
         await chat.until(lambda: bool(chat.answers and len(chat.answers[0].text) > 20))
-        assert chat.screen.answering
+        assert chat.dialogue.answering
         first = chat.answers[0].text
         panel = chat.screen.query_one(StatsPanel)
         assert float(panel.query_one("#accepted-length", Digits).value) > 1
@@ -70,7 +70,7 @@ async def test_stopping_keeps_the_text(key: str) -> None:
         assert len(kept) < len(LONG)
         assert "stopped" in chat.seen()
         assert chat.app.is_running
-        assert [t.content for t in chat.screen.talk.turns] == ["Go", kept]
+        assert [t.content for t in chat.dialogue.talk.turns] == ["Go", kept]
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+n"])
@@ -103,7 +103,7 @@ async def test_a_second_turn_carries_the_first() -> None:
         await chat.ask("Two?")
         await chat.answered()
         assert [a.text for a in chat.answers] == ["Yes.", "Yes."]
-        assert [(t.role, t.content) for t in chat.screen.talk.turns] == [
+        assert [(t.role, t.content) for t in chat.dialogue.talk.turns] == [
             ("user", "One?"),
             ("assistant", "Yes."),
             ("user", "Two?"),
@@ -120,7 +120,7 @@ async def test_ctrl_j_breaks_the_line_and_enter_sends_it() -> None:
         await chat.press("enter")
         await chat.until(lambda: bool(chat.answers))
         await chat.answered()
-        assert chat.screen.talk.turns[0].content == "one\ntwo"
+        assert chat.dialogue.talk.turns[0].content == "one\ntwo"
         assert chat.prompt.text == ""
 
 
@@ -152,8 +152,8 @@ async def test_a_huge_paste_is_sent_whole_and_shown_in_part() -> None:
         await chat.press("enter")
         await chat.until(lambda: bool(chat.answers))
         await chat.answered()
-        assert chat.screen.talk.turns[0].content == text
-        shown = str(chat.screen.query_one(UserMessage).content)
+        assert chat.dialogue.talk.turns[0].content == text
+        shown = str(chat.screen.query_one(UserMessage)._shown)
         assert "500 characters more" in shown
         assert len(shown) < MOST_SHOWN + 100
 
@@ -174,7 +174,7 @@ async def test_a_failure_is_a_message_with_a_way_on() -> None:
         assert chat.answers[0].text
         assert "the scripted decode failed" in chat.seen()
         assert chat.prompt.text == "Go"
-        assert chat.screen.talk.turns == []
+        assert chat.dialogue.talk.turns == []
         await chat.press("enter")
         await chat.until(lambda: len(chat.answers) == 2 and bool(chat.answers[1].text))
         await chat.press("escape")
@@ -194,7 +194,7 @@ async def test_a_bug_is_a_message_too(monkeypatch: pytest.MonkeyPatch) -> None:
         await chat.press(*"Go", "enter")
         await chat.until(lambda: bool(chat.screen.query(ErrorMessage)))
         assert "ValueError: surprise" in chat.seen()
-        assert not chat.screen.answering
+        assert not chat.dialogue.answering
 
 
 async def test_a_prompt_beyond_the_context_is_a_message() -> None:
@@ -235,8 +235,8 @@ async def test_a_new_chat_forgets_even_what_is_being_written(key: str) -> None:
         await chat.until(lambda: bool(chat.answers and chat.answers[0].text))
         await chat.press(key)
         await chat.until(lambda: not chat.answers)
-        assert not chat.screen.answering
-        assert chat.screen.talk.turns == []
+        assert not chat.dialogue.answering
+        assert chat.dialogue.talk.turns == []
         await chat.ask("Again")
         await chat.until(lambda: bool(chat.answers[0].text))
         assert LONG.startswith(chat.answers[0].text)
@@ -334,7 +334,7 @@ async def test_quitting_while_it_writes_ends_cleanly() -> None:
     async with chatting(runtime) as chat:
         await chat.ask("Go")
         await chat.until(lambda: bool(chat.answers and chat.answers[0].text))
-        generation = chat.screen._generation
+        generation = chat.dialogue._writing._generation
         assert generation
         await chat.press("ctrl+q")
         await chat.until(lambda: not chat.app.is_running)
@@ -349,6 +349,6 @@ async def test_settings_reach_the_runtime() -> None:
         await chat.ask("Go")
         await chat.answered()
         assert chat.answers[0].text == "abc"
-        assert chat.screen.talk.messages[0].content == "Be brief."
+        assert chat.dialogue.talk.messages[0].content == "Be brief."
         assert dict(chat.screen.query_one("#pair", Facts).rows)["seed"] == "7"
         assert "cut at the most tokens allowed" in chat.summary()

@@ -74,7 +74,7 @@ async def test_a_kept_conversation_is_opened_and_goes_on() -> None:
             assert "thinking · 1 word" in chat.seen()
             await chat.ask("Two?")
             await chat.answered()
-            assert chat.screen.talk.messages[0].content == "Old rules."
+            assert chat.dialogue.talk.messages[0].content == "Old rules."
             assert [t.content for t in store.turns(one)] == ["One?", "*Yes*.", "Two?", "More."]
             assert len(store.find()) == 1
 
@@ -113,7 +113,7 @@ async def test_deleting_the_open_one_begins_anew() -> None:
             await chat.answered()
             await chat.open("ctrl+o", ConversationsScreen)
             await chat.press("f8", "f8", "escape")
-            await chat.until(lambda: not chat.screen.talk.turns)
+            await chat.until(lambda: not chat.dialogue.talk.turns)
             await chat.ask("Two?")
             await chat.answered()
             assert said(store) == ["Two?", "Yes."]
@@ -160,7 +160,7 @@ async def test_answering_again_takes_other_noise() -> None:
         await chat.ask("Two?")
         await chat.answered()
         assert choices == [(5, 0), (5, 1), (5, 0)]
-        assert [t.content for t in chat.screen.talk.turns] == ["One?", "Yes.", "Two?", "Yes."]
+        assert [t.content for t in chat.dialogue.talk.turns] == ["One?", "Yes.", "Two?", "Yes."]
 
 
 async def test_a_store_that_fails_is_told_once_and_the_chat_goes_on() -> None:
@@ -174,4 +174,4 @@ async def test_a_store_that_fails_is_told_once_and_the_chat_goes_on() -> None:
         await chat.answered()
         await chat.until(lambda: len(chat.notices()) == 1)
         assert "not saved from here on" in chat.notices()[0]
-        assert [t.content for t in chat.screen.talk.turns] == ["One?", "Yes.", "Two?", "Yes."]
+        assert [t.content for t in chat.dialogue.talk.turns] == ["One?", "Yes.", "Two?", "Yes."]

@@ -111,7 +111,7 @@ async def test_an_attached_file_reaches_the_model_and_a_bad_one_stays_in_the_pro
         await chat.press("right", "enter")
         await chat.until(lambda: bool(chat.answers))
         await chat.answered()
-        assert chat.screen.talk.turns[0].content == "see @notes.txt\n\nnotes.txt:\n```txt\nremember\n```"
+        assert chat.dialogue.talk.turns[0].content == "see @notes.txt\n\nnotes.txt:\n```txt\nremember\n```"
         await chat.press(*"@a.bin", "enter")
         await chat.until(lambda: bool(chat.notices()))
         assert chat.prompt.text == "@a.bin"
@@ -134,9 +134,9 @@ async def test_a_conversation_is_exported_where_the_program_runs(folder: Path) -
     async with chatting(scripted_runtime("Yes.")) as chat:
         await chat.ask("How so?")
         await chat.answered()
-        await chat.screen.run_action("export('.md')")
+        await chat.screen.run_action("export('md')")
         assert (folder / "how-so.md").read_text() == "## User\n\nHow so?\n\n## Assistant\n\nYes.\n"
-        await chat.screen.run_action("export('.json')")
+        await chat.screen.run_action("export('json')")
         assert json.loads((folder / "how-so.json").read_text())["model"] == "scripted"
         await chat.until(lambda: chat.notices() == ["written: how-so.md", "written: how-so.json"])
 

@@ -12,7 +12,7 @@ from textual.widgets import ProgressBar
 from dspark_local.conversations import Conversations
 from dspark_local.errors import ModelNotFoundError
 from dspark_local.testing import scripted_runtime
-from dspark_local.tui import Settings, run
+from dspark_local.tui import Choice, Settings, run
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
@@ -30,7 +30,7 @@ async def test_progress_is_shown_while_the_screen_stays_alive() -> None:
     """Stage and share follow the loader, which runs beside the screen."""
     go = threading.Event()
 
-    def opener(progress: Callable[[str, float], None]) -> Runtime:
+    def opener(_choice: Choice, progress: Callable[[str, float], None]) -> Runtime:
         progress("loading the target", 0.5)
         go.wait(PATIENCE)
         return scripted_runtime()
@@ -50,7 +50,7 @@ async def test_a_failure_is_told_and_can_be_tried_again() -> None:
     """One line, no traceback; `r` loads anew."""
     tries: list[int] = []
 
-    def opener(_progress: Callable[[str, float], None]) -> Runtime:
+    def opener(_choice: Choice, _progress: Callable[[str, float], None]) -> Runtime:
         tries.append(1)
         if len(tries) == 1:
             raise ModelNotFoundError("no such file: a.gguf")
@@ -72,7 +72,7 @@ async def test_a_failure_is_told_and_can_be_tried_again() -> None:
 def test_leaving_after_a_failure_raises_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the command line can end with its one line and exit code."""
 
-    def opener(_progress: Callable[[str, float], None]) -> Runtime:
+    def opener(_choice: Choice, _progress: Callable[[str, float], None]) -> Runtime:
         raise ModelNotFoundError("no such file: a.gguf")
 
     async def press(pilot: object) -> None:
@@ -90,7 +90,7 @@ async def test_a_pair_that_arrives_after_the_user_left_is_closed() -> None:
     """Leaving does not wait for the loader, and the loader leaves nothing open."""
     go, runtime = threading.Event(), scripted_runtime()
 
-    def opener(_progress: Callable[[str, float], None]) -> Runtime:
+    def opener(_choice: Choice, _progress: Callable[[str, float], None]) -> Runtime:
         go.wait(PATIENCE)
         return runtime
 
@@ -117,7 +117,7 @@ async def test_without_a_place_to_keep_it_the_chat_is_not_saved_and_says_so(tmp_
     """A damaged file is no reason not to talk."""
     path = tmp_path / "c.db"
     path.write_bytes(b"no database at all" * 100)
-    app = ChatApp(lambda _progress: scripted_runtime("Yes."), Settings(), lambda: Conversations(path))
+    app = ChatApp(lambda _choice, _progress: scripted_runtime("Yes."), Settings(), lambda: Conversations(path))
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         chat = Chat(app, pilot)

@@ -27,7 +27,7 @@ async def test_the_palette_offers_what_can_be_done_now() -> None:
     """What needs a turn comes with the first one; keys are those of the bindings."""
     async with chatting(scripted_runtime("Yes.")) as chat:
         before = commands(chat)
-        assert {"Theme", "New chat", "Conversations", "Machine", "Quit"} <= set(before)
+        assert {"Theme", "New chat", "Chats", "Machine", "Quit"} <= set(before)
         assert not {"Export to JSON", "Race", "Answer again", "Keys"} & set(before)
         await chat.ask("One?")
         await chat.answered()
@@ -52,7 +52,7 @@ async def test_every_key_that_the_help_names_does_something() -> None:
     async with chatting(scripted_runtime("Yes.")) as chat:
         await chat.ask("One?")
         await chat.answered()
-        owners = (chat.prompt, chat.screen, chat.app)
+        owners = (chat.prompt, chat.dialogue, chat.screen, chat.app)
         await chat.press("f1")
         assert isinstance(chat.app.screen, HelpScreen)
         for active in chat.app.screen._in_force:

@@ -26,7 +26,7 @@ async def test_a_chat_is_set_up_and_remembers_it() -> None:
             await chat.press("ctrl+s")
             await chat.ask("Two?")
             await chat.answered()
-            assert chat.screen.talk.messages[0].content == "Be brief."
+            assert chat.dialogue.talk.messages[0].content == "Be brief."
             (kept,) = store.find()
             assert (kept.system, kept.sampling) == ("Be brief.", SamplingParams(temperature=0.5, seed=7))
 
@@ -42,7 +42,7 @@ async def test_a_number_that_is_none_is_told_in_the_form() -> None:
             await chat.press("ctrl+s")
             assert why in str(screen.query_one("#error", Static).content)
         await chat.press("escape")
-        assert chat.screen.talk.settings == before
+        assert chat.dialogue.talk.settings == before
 
 
 async def test_up_and_down_leaf_through_earlier_messages() -> None:

@@ -40,7 +40,10 @@ class ConversationsScreen(Card["Conversation | None"]):
     ConversationsScreen {
         #card { height: 80%; }
         Input { background: $boost; }
-        OptionList { height: 1fr; border: none; background: transparent; padding: 0; }
+        OptionList {
+            height: 1fr; border: none; background: transparent; padding: 0;
+            text-wrap: nowrap; text-overflow: ellipsis;
+        }
         #none { color: $text-muted; padding: 1; display: none; }
         &.-empty #none { display: block; }
         &.-empty OptionList { display: none; }
@@ -58,7 +61,7 @@ class ConversationsScreen(Card["Conversation | None"]):
     def compose(self) -> ComposeResult:
         """Line and list."""
         with Vertical(id="card") as card:
-            card.border_title = "conversations"
+            card.border_title = "chats"
             yield Input(placeholder=SEARCH, compact=True)
             yield Static("nothing found", id="none")
             yield OptionList()
@@ -130,7 +133,7 @@ class ConversationsScreen(Card["Conversation | None"]):
 
     def _search_again(self) -> None:
         self._renamed = None
-        self.query_one("#card").border_title = "conversations"
+        self.query_one("#card").border_title = "chats"
         with self.prevent(Input.Changed):
             self.query_one(Input).value = self._searched
 

@@ -1,4 +1,4 @@
-"""The keys, read from the bindings that are in force, so that it cannot be out of date."""
+"""Keys and commands, read from the bindings that are in force and from the table of commands: never out of date."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from dspark_local.tui.commands import COMMANDS
 from dspark_local.tui.screens.card import Card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from textual.app import ComposeResult
     from textual.binding import ActiveBinding, BindingType
@@ -29,7 +30,8 @@ class HelpScreen(Card[None]):
     DEFAULT_CSS = """
     HelpScreen {
         #card { width: 64; max-width: 90%; padding: 0 2; }
-        #about { color: $text-muted; margin-top: 1; }
+        #commands, #about { margin-top: 1; }
+        #about { color: $text-muted; }
     }
     """
 
@@ -38,18 +40,22 @@ class HelpScreen(Card[None]):
         self._in_force = [b for b in bindings if b.binding.description and not b.binding.system]
 
     def compose(self) -> ComposeResult:
-        """One line a binding."""
+        """One line a binding, one a command."""
         with VerticalScroll(id="card") as card:
-            card.border_title = "keys"
-            yield Static(self._keys(), id="keys")
+            card.border_title = "keys and commands"
+            yield Static(_table(self._keys()), id="keys")
+            yield Static(_table([(f"/{c.name} {c.takes}".rstrip(), c.what) for c in COMMANDS]), id="commands")
             yield Static(ABOUT, id="about")
 
-    def _keys(self) -> Content:
+    def _keys(self) -> list[tuple[str, str]]:
         rows: dict[str, list[str]] = {}
         for active in self._in_force:
             rows.setdefault(active.binding.description, []).append(self.app.get_key_display(active.binding))
-        lines = [(", ".join(dict.fromkeys(keys)), what) for what, keys in rows.items()]
-        width = max((len(keys) for keys, _ in lines), default=0)
-        return Content("\n").join(
-            Content.assemble((f"{keys:<{width}}", "bold $primary"), f"  {what}") for keys, what in lines
-        )
+        return [(", ".join(dict.fromkeys(keys)), what) for what, keys in rows.items()]
+
+
+def _table(lines: Sequence[tuple[str, str]]) -> Content:
+    width = max((len(name) for name, _ in lines), default=0)
+    return Content("\n").join(
+        Content.assemble((f"{name:<{width}}", "bold $primary"), f"  {what}") for name, what in lines
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -11,7 +10,10 @@ from textual.containers import Middle, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, ProgressBar, Static
 
+from dspark_local.tui import background
 from dspark_local.tui.messages import Loaded, LoadFailed, LoadProgress
+from dspark_local.tui.screens.models import ModelsScreen
+from dspark_local.tui.settings import Choice
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
@@ -22,13 +24,17 @@ if TYPE_CHECKING:
 
 
 class LoadingScreen(Screen[None]):
-    """Runs the opener on a thread, so that the screen stays alive and can be left."""
+    """Runs the opener on a thread, so that the screen stays alive and can be left.
+
+    `back` is what ran before, if anything did: the way on when this fails.
+    """
 
     app: ChatApp
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ("r", "retry", "Try again"),
-        Binding("escape,ctrl+c", "app.quit", "Quit", show=False),
+        Binding("m,f6", "models", "Another model"),
+        Binding("escape,ctrl+c", "leave", "Back"),
     ]
     DEFAULT_CSS = """
     LoadingScreen {
@@ -43,9 +49,11 @@ class LoadingScreen(Screen[None]):
     }
     """
 
-    def __init__(self, open_runtime: Opener) -> None:
+    def __init__(self, open_runtime: Opener, choice: Choice, back: Choice | None) -> None:
         super().__init__()
         self._open = open_runtime
+        self._choice = choice
+        self._back = back
         self._told = ("", -1)
 
     def compose(self) -> ComposeResult:
@@ -55,7 +63,7 @@ class LoadingScreen(Screen[None]):
             yield Static("starting", id="stage")
             yield ProgressBar(total=1.0, show_eta=False, show_percentage=False)
             yield Static(id="error", markup=False)
-            yield Static("r tries again, esc leaves", id="way-on")
+            yield Static(self._way_on(), markup=False, id="way-on")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -63,13 +71,35 @@ class LoadingScreen(Screen[None]):
         self._begin()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - Textual's signature
-        """There is something to try again only after a failure."""
-        return action != "retry" or self.has_class("-failed")
+        """What follows a failure is offered only then; before it, leaving is, where nothing ran yet."""
+        failed = self.has_class("-failed")
+        return failed if action in {"retry", "models"} else action != "leave" or failed or self._back is None
 
     def action_retry(self) -> None:
         """Load again: the file may be there now, or the memory free."""
         self.app.error = None
         self._begin()
+
+    def action_models(self) -> None:
+        """Choose another."""
+        self.app.push_screen(ModelsScreen("", self._choice.model), self._chosen)
+
+    def action_leave(self) -> None:
+        """Load what ran before; or leave the program."""
+        if self._back is None:
+            self.app.exit()
+        else:
+            self._choice = self._back
+            self._begin()
+
+    def _chosen(self, model: str | None) -> None:
+        if model:
+            self._choice = Choice(model=model)
+            self.action_retry()
+
+    def _way_on(self) -> str:
+        leave = "leaves" if self._back is None else f"goes back to {self._back.model}"
+        return f"r tries again, m chooses another model, esc {leave}"
 
     def on_load_progress(self, message: LoadProgress) -> None:
         """Move the bar."""
@@ -78,7 +108,7 @@ class LoadingScreen(Screen[None]):
 
     def on_load_failed(self, message: LoadFailed) -> None:
         """Say why, and what can be done."""
-        self.app.error = message.error
+        self.app.error = message.error if self._back is None else None
         self.add_class("-failed")
         self.query_one("#error", Static).update(failure(message.error))
         self.refresh_bindings()
@@ -86,18 +116,15 @@ class LoadingScreen(Screen[None]):
     def _begin(self) -> None:
         self.remove_class("-failed")
         self.refresh_bindings()
-        # A daemon of our own, not a worker: leaving the program must not wait for a model of many gigabytes.
-        # The context is where Textual keeps the app, also for a screen that is gone by then.
-        job = contextvars.copy_context().run
-        threading.Thread(target=job, args=(self._load,), name="dspark-local-loading", daemon=True).start()
+        background.start(partial(self._load, self._choice), "loading")
 
-    def _load(self) -> None:
+    def _load(self, choice: Choice) -> None:
         try:
-            runtime = self._open(self._tell)
+            runtime = self._open(choice, self._tell)
         except Exception as error:  # noqa: BLE001 - whatever it was, the screen says it
             self.post_message(LoadFailed(error))
             return
-        if not self.app.post_message(Loaded(runtime)):  # the user left meanwhile
+        if not self.app.post_message(Loaded(runtime, choice)):  # the user left meanwhile
             runtime.close()
 
     def _tell(self, stage: str, share: float) -> None:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual.app import ComposeResult
-    from textual.message import Message as Told
 
     from dspark_local.chat import Message
     from dspark_local.events import Finish
     from dspark_local.runtime import Runtime
+    from dspark_local.tui.messages import Told
     from dspark_local.tui.origins import Runs
     from dspark_local.types import SamplingParams
 
@@ -69,8 +69,8 @@ class Lane(Vertical):
         self._speed.update(f"{speed:.1f} tok/s")
 
 
-class RaceScreen(ModalScreen[None]):
-    """Plain first, then with drafts: at once they would slow each other down."""
+class RaceScreen(ModalScreen["float | None"]):
+    """Plain first, then with drafts: at once they would slow each other down. Answers with plain tokens per second."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", priority=True),
@@ -109,7 +109,8 @@ class RaceScreen(ModalScreen[None]):
 
     def action_leave(self) -> None:
         """Whatever still runs is cancelled with its reader."""
-        self.dismiss()
+        plain = self._plain.finish
+        self.dismiss(plain.stats.tokens_per_second if plain else None)
 
     async def _race(self) -> None:
         try:

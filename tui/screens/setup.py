@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -10,6 +9,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from dspark_local.errors import UsageError
+from dspark_local.tui.knobs import KNOBS, label, shown, turned
 from dspark_local.tui.screens.card import Card
 from dspark_local.tui.wording import failure
 
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from dspark_local.types import SamplingParams
-
-_NUMBERS: dict[str, type[int | float]] = {
-    "temperature": float,
-    "top_k": int,
-    "top_p": float,
-    "min_p": float,
-    "seed": int,
-}
-
 
 class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
     """A form; answers with what it says, or None."""
@@ -56,11 +47,10 @@ class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
             card.border_title = "this chat, from the next answer on"
             yield Label("system message")
             yield TextArea(self._system or "", tab_behavior="focus", compact=True, highlight_cursor_line=False)
-            for name in _NUMBERS:
-                value = getattr(self._sampling, name)
+            for name in KNOBS:
                 with Horizontal():
-                    yield Label(name.replace("_", "-"))
-                    yield Input("" if value is None else f"{value}", placeholder="drawn", id=name, compact=True)
+                    yield Label(label(name))
+                    yield Input(shown(self._sampling, name), placeholder="drawn", id=name, compact=True)
             yield Static(id="error", markup=False)
         yield Footer(show_command_palette=False)
 
@@ -70,19 +60,10 @@ class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
 
     def action_take(self) -> None:
         """Answer, if the numbers are sound."""
+        written = {name: self.query_one(f"#{name}", Input).value for name in KNOBS}
         try:
-            numbers = {name: self._number(name) for name in _NUMBERS}
-            sampling = replace(self._sampling, **numbers)  # type: ignore[arg-type]  # each by its own type
+            sampling = turned(self._sampling, written)
         except UsageError as error:
             self.query_one("#error", Static).update(failure(error))
             return
         self.dismiss((self.query_one(TextArea).text.strip() or None, sampling))
-
-    def _number(self, name: str) -> float | None:
-        written = self.query_one(f"#{name}", Input).value.strip()
-        if name == "seed" and not written:
-            return None
-        try:
-            return _NUMBERS[name](written)
-        except ValueError:
-            raise UsageError(f"{name.replace('_', '-')} must be a number, not “{written}”") from None

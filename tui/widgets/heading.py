@@ -27,14 +27,18 @@ class Heading(Horizontal):
 
     def __init__(self, model: str) -> None:
         super().__init__()
-        self._model = model
+        self._model = Static(model, id="model", markup=False)
         self._moment = Static(id="moment", markup=False)
 
     def compose(self) -> ComposeResult:
         """Name, model, moment."""
         yield Static("dspark-local", id="program")
-        yield Static(self._model, id="model", markup=False)
+        yield self._model
         yield self._moment
+
+    def name_model(self, model: str) -> None:
+        """Another one runs."""
+        self._model.update(model)
 
     def show(self, stats: Stats | None) -> None:
         """Speed and accepted length, or nothing."""

@@ -9,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
 from dspark_local.errors import UsageError
-from dspark_local.tui.attachments import completion
 from dspark_local.tui.editor import edited
 from dspark_local.tui.messages import Submitted
 
@@ -25,6 +24,7 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", show=False),
+        Binding("tab", "complete", "Complete a /command, or a path behind @", show=False),
         Binding("up", "earlier", "Earlier message", show=False),
         Binding("down", "later", "Later message", show=False),
         Binding("ctrl+g", "edit_outside", "$EDITOR", show=False),
@@ -38,8 +38,9 @@ class Prompt(TextArea):
     }
     """
 
-    def __init__(self, earlier: Callable[[], list[str]]) -> None:
+    def __init__(self, earlier: Callable[[], list[str]], complete: Callable[[str], str]) -> None:
         self._earlier = earlier  # messages, the latest last
+        self._complete = complete  # the rest of what stands before the cursor
         self._history: list[str] = []  # while the user leafs: those, and what was being written
         self._at = 0
         super().__init__(
@@ -48,7 +49,10 @@ class Prompt(TextArea):
 
     async def on_key(self, event: events.Key) -> None:
         """Obey our keys in their turn: as bindings they would overtake, or be overtaken by, keys typed in a burst."""
-        if action := _ACTIONS.get(event.key):
+        action = _ACTIONS.get(event.key)
+        if action == "complete" and not self.suggestion:
+            return
+        if action:
             event.stop()
             event.prevent_default()
             await self.run_action(action)
@@ -65,6 +69,10 @@ class Prompt(TextArea):
         """Break the line where the cursor is."""
         start, end = self.selection
         self.replace("\n", start, end, maintain_selection_offset=False)
+
+    def action_complete(self) -> None:
+        """Take what is suggested."""
+        self.insert(self.suggestion)
 
     def action_earlier(self) -> None:
         """A line up; from the first one, the message before."""
@@ -100,10 +108,10 @@ class Prompt(TextArea):
         self.move_cursor(self.document.end)
 
     def update_suggestion(self) -> None:
-        """The rest of a path behind an @; Right takes it."""
+        """The rest of a command, or of a path behind an @; Tab and Right take it."""
         row, column = self.cursor_location
-        line = self.document.get_line(row)
-        self.suggestion = completion(line[:column]) if column == len(line) else ""
+        at_end = (row, column) == self.document.end
+        self.suggestion = self._complete(self.text) if at_end else ""
 
     @property
     def _line(self) -> int:

@@ -7,12 +7,13 @@ from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING
 
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Digits, Label, Sparkline
 
 from dspark_local.tui.widgets.bars import MARK, Bars
 from dspark_local.tui.widgets.facts import Facts
-from dspark_local.tui.wording import pace
+from dspark_local.tui.widgets.levels import Levels
+from dspark_local.tui.wording import against_plain, pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +38,15 @@ class StatsPanel(VerticalScroll, can_focus=False):
         .note { width: 1fr; color: $text-muted; text-style: dim; margin-bottom: 1; }
         #accepted-length { width: 1fr; color: $primary; }
         #speed { width: 1fr; height: 1; color: $primary; text-style: bold; }
-        Sparkline { height: 2; margin-bottom: 1; }
+        Sparkline { height: 2; }
+        #width { height: 1; }
+        #mean-width { width: auto; color: $primary; text-style: bold; }
         Sparkline > .sparkline--min-color { color: $primary 40%; }
         Sparkline > .sparkline--max-color { color: $primary; }
+        #against { width: 1fr; height: 1; color: $text-muted; text-style: dim; }
         #pace { height: 2; }
         #round { margin-bottom: 1; }
-        &.-plain Bars, &.-plain #foreseen, &.-plain #pace { display: none; }
+        &.-plain Bars, &.-plain #foreseen, &.-plain #pace, &.-plain #width, &.-plain #widths { display: none; }
     }
     """
 
@@ -52,6 +56,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         self.set_class(not info.block_size, "-plain")  # no drafter, no bars
         self._latest: deque[Round] = deque(maxlen=SMOOTH)
         self._speeds: deque[float] = deque(maxlen=RECENT)
+        self._plain: float | None = None  # tokens per second of plain decoding, measured
         self._survival: dict[int, tuple[float, int]] = {}  # sum and count by position, of the drafts verified there
 
     def compose(self) -> ComposeResult:
@@ -66,6 +71,11 @@ class StatsPanel(VerticalScroll, can_focus=False):
         yield Label("TOKENS PER SECOND", classes="title")
         yield Label(EMPTY, id="speed")
         yield Sparkline([], summary_function=_mean)
+        yield Label(id="against")
+        with Horizontal(id="width"):
+            yield Label("VERIFY WIDTH", classes="title")
+            yield Label(id="mean-width")
+        yield Levels(self._info.block_size + 1, id="widths")
         yield Label(id="pace", classes="note")
         yield Facts(id="round")
         yield Facts(id="pair")
@@ -83,7 +93,13 @@ class StatsPanel(VerticalScroll, can_focus=False):
         """A new answer: the sparkline starts again."""
         self._latest.clear()
         self._speeds.clear()
+        self.query_one(Levels).clear()
         self._survival.clear()
+
+    def measured(self, plain: float) -> None:
+        """A race has measured plain decoding, in tokens per second: what comes is held against that."""
+        self._plain = plain
+        self.query_one("#against", Label).update(f"plain, as raced: {plain:.1f}", layout=False)
 
     def show(self, stats: Stats | None, rounds: Sequence[Round]) -> None:
         """Figures so far, and the rounds since the last call."""
@@ -104,7 +120,11 @@ class StatsPanel(VerticalScroll, can_focus=False):
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
+            self.query_one(Levels).show([record.width for record in rounds])
+            self.query_one("#mean-width", Label).update(f"{known.mean_width:.1f}" if known else EMPTY)
             if rounds or not known:
+                said = against_plain(known, rounds[-1] if rounds else None, self._plain)
+                self.query_one("#against", Label).update(said, layout=False)
                 self.query_one("#pace", Label).update(pace(rounds[-1]) if rounds else "", layout=False)
             self.query_one("#round", Facts).show(self._round(known))
             self.query_one("#pair", Facts).show(self._pair(stats))
@@ -112,10 +132,9 @@ class StatsPanel(VerticalScroll, can_focus=False):
     @staticmethod
     def _round(stats: Stats | None) -> dict[str, str]:
         if stats is None:
-            return dict.fromkeys(("width", "drafted", "accepted", "drafting", "verifying"), EMPTY)
+            return dict.fromkeys(("drafted", "accepted", "drafting", "verifying"), EMPTY)
         share = f" · {100 * stats.draft_n_accepted / stats.draft_n:.0f}%" if stats.draft_n else ""
         return {
-            "width": f"{stats.mean_width:.1f}",
             "drafted": f"{stats.draft_n:,}",
             "accepted": f"{stats.draft_n_accepted:,}{share}",
             "drafting": _share(stats.times.draft + stats.times.inject, stats.times),
