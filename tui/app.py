@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dspark_local.tui.settings import Opener, Settings
 
 
+_COLOURLESS = "NO_COLOR"
 _LEFT_OUT = {"Keys", "Maximize", "Minimize"}
 
 
@@ -59,7 +60,7 @@ class ChatApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide")]  # noqa: RUF012 - Textual declares it so
 
     def __init__(self, open_runtime: Opener, settings: Settings, keep: Callable[[], Conversations]) -> None:
-        super().__init__()
+        super().__init__(ansi_color=True if _COLOURLESS in os.environ else None)  # else NO_COLOR means shades of grey
         self.error: Exception | None = None  # why there is no runtime
         self.pull: Pull | None = None  # a download that is under way
         self._open = open_runtime
@@ -166,7 +167,10 @@ class ChatApp(App[None]):
         return self._open(choice, progress)
 
     def _dress(self) -> None:
-        """The theme of the environment, or the one that was worn last; from now on, remember which is chosen."""
+        """No colours, the theme of the environment, or the one that was worn last; and remember which is chosen."""
+        if self.no_color:
+            self.theme = "ansi-dark"
+            return
         kept = self._preferences.theme
         if kept in self.available_themes and "TEXTUAL_THEME" not in os.environ:
             self.theme = kept

@@ -47,12 +47,12 @@ async def test_the_tint_shows_who_proposed_what() -> None:
         assert spans(chat) == [(text, origin is Origin.DRAFTED) for text, origin in runs]
         seen = chat.seen()
         assert ANSWER in seen
-        assert "drafted and accepted" in seen
+        assert "drafted, accepted" in seen
         await chat.press("ctrl+t")
         await chat.pilot.pause()
         assert "It removes common margins." in chat.seen()
         assert chat.answers[-1].query_one(Markdown).display
-        assert "drafted and accepted" not in chat.seen()
+        assert "drafted, accepted" not in chat.seen()
 
 
 async def test_without_a_drafter_all_is_the_targets_own() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
+from textual.widgets import Footer, Static
 
 from dspark_local.tui.commands import COMMANDS
 from dspark_local.tui.screens.card import Card
@@ -26,7 +27,7 @@ ABOUT = (
 class HelpScreen(Card[None]):
     """A card over the chat; any of its keys closes it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("f1,q,enter", "leave", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1,q,enter", "leave", show=False)]
     DEFAULT_CSS = """
     HelpScreen {
         #card { width: 64; max-width: 90%; padding: 0 2; }
@@ -46,6 +47,7 @@ class HelpScreen(Card[None]):
             yield Static(_table(self._keys()), id="keys")
             yield Static(_table([(f"/{c.name} {c.takes}".rstrip(), c.what) for c in COMMANDS]), id="commands")
             yield Static(ABOUT, id="about")
+        yield Footer(show_command_palette=False)
 
     def _keys(self) -> list[tuple[str, str]]:
         rows: dict[str, list[str]] = {}

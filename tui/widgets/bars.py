@@ -23,7 +23,8 @@ def bar(share: float, width: int, style: str = "$primary", *, mark: float | None
     halves = round(2 * width * min(1.0, max(0.0, share)))
     full, half = divmod(halves, 2)
     done = "━" * full + "╸" * half
-    line = Content.assemble((done, style), ("━" * (width - len(done)), "$foreground 15%"))
+    rest = "─" * (width - len(done))  # thinner, for who sees no colours
+    line = Content.assemble((done, style), (rest, "$foreground 15%"))
     if mark is None:
         return line
     at = min(width - 1, round(width * mark))

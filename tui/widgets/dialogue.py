@@ -48,8 +48,8 @@ class Dialogue(Reading):
         Binding("ctrl+r", "regenerate", "Answer again", show=False, priority=True),
         Binding("f7", "go_on", "Go on with the last answer", show=False, priority=True),
         Binding("f2", "edit", "Edit a message", show=False),
-        Binding("alt+left", "branch(-1)", "Version before, of an answer or a message", show=False, priority=True),
-        Binding("alt+right", "branch(1)", "Version behind", show=False, priority=True),
+        Binding("alt+left", "branch(-1)", "Earlier version of a message", show=False, priority=True),
+        Binding("alt+right", "branch(1)", "Later version of it", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     Dialogue { width: 1fr; Prompt { margin: 0 1; } }

@@ -24,7 +24,7 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", show=False),
-        Binding("tab", "complete", "Complete a /command, or a path behind @", show=False),
+        Binding("tab", "complete", "Complete a /command or @path", show=False),
         Binding("up", "earlier", "Earlier message", show=False),
         Binding("down", "later", "Later message", show=False),
         Binding("ctrl+g", "edit_outside", "$EDITOR", show=False),
@@ -46,6 +46,10 @@ class Prompt(TextArea):
         super().__init__(
             placeholder="Ask something", highlight_cursor_line=False, show_line_numbers=False, tab_behavior="focus"
         )
+
+    def on_mount(self) -> None:
+        """Stand still for who wants no motion."""
+        self.cursor_blink = self.app.animation_level != "none"
 
     async def on_key(self, event: events.Key) -> None:
         """Obey our keys in their turn: as bindings they would overtake, or be overtaken by, keys typed in a burst."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textual import events
 
 LEGEND = Content.assemble(
-    (" drafted and accepted ", TINTS[Origin.DRAFTED]), " ", (" the target's own ", TINTS[Origin.OWN])
+    (" drafted, accepted ", TINTS[Origin.DRAFTED]), " ", (" target's own ", TINTS[Origin.OWN])
 ).markup
 
 
