@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ class Terminal:
     environment: tuple[str, ...] = ()
     server: str = ""
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         """Start the chat on the demo pair."""
         self.server = f"dspark-{uuid.uuid4().hex[:8]}"
         folders = [f"XDG_{name}_HOME={self.home}" for name in ("DATA", "CONFIG", "CACHE")]

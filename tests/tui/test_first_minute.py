@@ -13,6 +13,7 @@ from .terminal import MISSING, Terminal
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 LIST = Path(__file__).parents[2] / "docs" / "first-minute.md"
 _ROW = re.compile(r"\| (?P<keys>.*?) ?\| (?P<seen>.*?) ?\|")
+_COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-7]|4[0-7]|9[0-7]|10[0-7]|[34]8;[25])\b[\d;]*m")
 
 
 def steps() -> list[tuple[str, str]]:
@@ -39,8 +40,7 @@ def test_no_color_and_no_motion_are_obeyed(tmp_path: Path) -> None:
         terminal.until("tok/s · accepted length")
         terminal.type("C-o")
         terminal.until("How do I read a file?")
-        coloured = re.findall(r"\x1b\[[\d;]*\b(?:3[0-7]|4[0-7]|9[0-7]|10[0-7]|[34]8;[25])\b[\d;]*m", terminal.seen("-e"))
-        assert not coloured
+        assert not _COLOUR.findall(terminal.seen("-e"))
         terminal.type("Escape")
         terminal.until("chats", gone=True)
         time.sleep(1)  # until all is painted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from dspark_local.tui.preferences import Preferences
 
 from .driver import chatting
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 async def test_the_theme_is_worn_again(remembered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However it was chosen; the environment goes before it."""
@@ -18,7 +21,7 @@ async def test_the_theme_is_worn_again(remembered: Path, monkeypatch: pytest.Mon
         before = chat.app.theme
         chat.prompt.insert("/theme ansi-light")
         await chat.press("enter")
-        await chat.until(lambda: remembered.exists())
+        await chat.until(remembered.exists)
     async with chatting(scripted_runtime("Yes.")) as chat:
         assert chat.app.theme == "ansi-light"
     monkeypatch.setenv("TEXTUAL_THEME", before)
@@ -27,10 +30,10 @@ async def test_the_theme_is_worn_again(remembered: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kept", ["", "{", "[1]", '{"theme": 3}', '{"theme": "gone", "more": 1}'])
-async def test_what_was_written_otherwise_is_no_trouble(kept: str, remembered: Path) -> None:
+async def test_what_was_written_otherwise_is_no_trouble(kept: str, remembered: Path, tmp_path: Path) -> None:
     """Nor a theme that there is not any more."""
-    remembered.parent.mkdir()
-    remembered.write_text(kept)
+    (tmp_path / "preferences").mkdir()
+    remembered.write_text(kept)  # noqa: ASYNC240 - nothing runs yet
     async with chatting(scripted_runtime("Yes.")) as chat:
         assert chat.app.theme == "textual-dark"
 

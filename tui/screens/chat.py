@@ -57,7 +57,7 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n,ctrl+l", "new_chat", "New chat", priority=True),
         Binding("ctrl+o", "conversations", "Chats", priority=True),
-        Binding("f6", "models", "Models", priority=True),
+        Binding("f6", "models", "Models", show=False, priority=True),
         Binding("f3", "race", "Race", show=False),
         Binding("f4", "machine", "Machine", show=False),
         Binding("f9", "set_up", "System message, sampling", show=False),
@@ -91,7 +91,7 @@ class ChatScreen(Screen[None]):
         with Horizontal():
             yield self.dialogue
             yield StatsPanel(self._runtime.info)
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     # What the dialogue tells
 

@@ -34,7 +34,8 @@ class LoadingScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         ("r", "retry", "Try again"),
         Binding("m,f6", "models", "Another model"),
-        Binding("escape,ctrl+c", "leave", "Back"),
+        Binding("escape", "leave", "Back"),
+        Binding("ctrl+c", "leave", show=False),
     ]
     DEFAULT_CSS = """
     LoadingScreen {

@@ -161,6 +161,10 @@ class Answer(Turn):
         await self.close()
         self.say("broken off" if self.text else "")
 
+    async def on_unmount(self) -> None:
+        """The stream ends with what it writes to."""
+        await self.close()
+
     def _paint(self) -> None:
         if self._runs and self.has_class("-tinted"):
             self._tinted.update(Content.assemble(*((text, TINTS[origin]) for text, origin in self._runs)))
