@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dspark_local import load
 from dspark_local.conversations import Conversations
-from dspark_local.tui import Settings
+from dspark_local.tui import Choice, Settings
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens.chat import ChatScreen
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspark_local import Runtime
+
 QUESTIONS = ("How do I read a file?", "What does random.choice do?")
 OUTPUT = Path(__file__).with_name("screenshot.svg")
+POLICY = "fixed:3"  # as `make chat` does: so small a pair would park
 POLL = 0.05  # seconds
 
 
@@ -31,7 +38,11 @@ def main(questions: tuple[str, ...], model: str, size: str, output: Path) -> Non
     """Ask, wait for the ends of the answers, save the picture."""
     columns, rows = map(int, size.split("x"))
     settings = Settings(model=model, max_tokens=512)
-    app = ChatApp(lambda choice, progress: load(choice.model, progress=progress), settings, lambda: Conversations(None))
+
+    def opened(choice: Choice, progress: Callable[[str, float], None]) -> Runtime:
+        return load(choice.model, policy=POLICY, progress=progress)
+
+    app = ChatApp(opened, settings, lambda: Conversations(None))
     asyncio.run(_take(app, questions or QUESTIONS, (columns, rows), output))
     app.close()
 
