@@ -184,12 +184,12 @@ class ChatApp(App[None]):
 
 
 class _Warnings(logging.Handler):
-    """Hands the library's warnings to the screen; llama.cpp's own words are not for it."""
+    """Hands the library's warnings to the screen; but not llama.cpp's own words, nor what ends an answer."""
 
     def __init__(self, app: ChatApp) -> None:
         super().__init__(logging.WARNING)
         self._app = app
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not record.name.startswith("dspark_local.llama"):
+        if not record.name.startswith(("dspark_local.llama", "dspark_local.decoding")):
             self._app.post_message(Warned(record.getMessage()))

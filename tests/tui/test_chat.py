@@ -73,6 +73,17 @@ async def test_stopping_keeps_the_text(key: str) -> None:
         assert [t.content for t in chat.dialogue.talk.turns] == ["Go", kept]
 
 
+async def test_stopping_is_answered_at_once_however_long_a_decode_takes() -> None:
+    """The screen says that it stops while the decode still runs, and ends with it."""
+    async with chatting(scripted_runtime(LONG, seconds=1.0)) as chat:
+        await chat.ask("Go")
+        await chat.press("escape")
+        assert chat.summary() == "stopping …"
+        assert chat.dialogue.answering
+        await chat.answered()
+        assert "stopped" in chat.summary()
+
+
 @pytest.mark.parametrize("key", ["escape", "ctrl+n"])
 async def test_an_answer_can_be_stopped_before_it_has_begun(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a long text is tokenised the screen obeys, and the generation that comes of it is cancelled."""

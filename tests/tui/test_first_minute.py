@@ -37,7 +37,7 @@ def test_no_color_and_no_motion_are_obeyed(tmp_path: Path) -> None:
     with Terminal(tmp_path, size=(60, 20), environment=("NO_COLOR=1", "TEXTUAL_ANIMATIONS=none")) as terminal:
         terminal.until("Ask something below.")
         terminal.type("How do I read a file?", "Enter")
-        terminal.until("tok/s · accepted length")
+        terminal.until("tokens ·")
         terminal.type("C-o")
         terminal.until("How do I read a file?")
         assert not _COLOUR.findall(terminal.seen("-e"))

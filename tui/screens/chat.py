@@ -88,7 +88,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Heading, dialogue and panel, keys."""
         yield Heading(self._runtime.info.model)
-        with Horizontal():
+        with Horizontal(id="sides"):
             yield self.dialogue
             yield StatsPanel(self._runtime.info)
         yield Footer(show_command_palette=False, compact=True)
@@ -128,9 +128,9 @@ class ChatScreen(Screen[None]):
         self._runtime = self.dialogue.runtime = runtime
         self.query_one(Heading).name_model(runtime.info.model)
         self.query_one(Heading).show(None)
-        panel = self.query_one(StatsPanel)
-        await panel.parent.mount(StatsPanel(runtime.info), after=panel)  # type: ignore[union-attr]  # it has one
-        await panel.remove()
+        with self.app.batch_update():
+            await self.query_one(StatsPanel).remove()
+            await self.query_one("#sides").mount(StatsPanel(runtime.info))
         self.dialogue.prompt.focus()
 
     # What keys and commands do
