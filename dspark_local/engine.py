@@ -112,12 +112,14 @@ class Engine:
         waiting = [s for s in self.active if not s.prefilled and self._caches.waits(s)]
         ready = [s for s in self.active if s.prefilled]
         due = [s for s in self.active if not s.prefilled and s not in waiting]
-        chunks = self._prefill.plan(due, streaming=len(ready), room=self._beside(ready))
+        offers = {s.slot: self.drafter.offer(s) for s in ready}
+        chunks = self._prefill.plan(due, streaming=len(ready), room=self._beside(ready, offers))
 
-        plan = self.policy.plan([self._request(s) for s in ready]) if ready and self.drafter.block_size else Plan()
-        drafting = [s for s in ready if s.slot in plan.slots]
-        proposals = self._propose(drafting, plan.gamma, clock)
-        drafts = self._schedule(drafting, proposals)
+        requests = [self._request(s, offers[s.slot]) for s in ready]
+        plan = self.policy.plan(requests) if ready and self.drafter.block_size else Plan()
+        proposals = self._propose([s for s in ready if s.slot in plan.slots], plan.gamma, clock)
+        proposals |= {slot: offers[slot] for slot in plan.takers}
+        drafts = self._schedule([s for s in ready if s.slot in (*plan.slots, *plan.takers)], proposals)
 
         spans = [Span(s.slot, s.start, (s.anchor, *drafts.get(s.slot, ()))) for s in ready]
         committed = self._decode(spans, chunks, drafts)
@@ -162,7 +164,7 @@ class Engine:
         self.drafter.close()
         self.target.close()
 
-    def _request(self, sequence: Sequence) -> Request:
+    def _request(self, sequence: Sequence, offer: Proposal) -> Request:
         return Request(
             sequence.slot,
             self._limit(sequence),
@@ -170,6 +172,7 @@ class Engine:
             pending=self.drafter.pending(sequence.slot),
             rounds=sequence.stats.rounds,
             temperature=sequence.sampler.params.temperature,
+            offered=offer.confidences,
         )
 
     def _propose(self, drafting: list[Sequence], gamma: int, clock: Clock) -> dict[int, Proposal]:
@@ -209,9 +212,10 @@ class Engine:
         rows = self._width or self.target.n_ctx
         return max(0, min(sequence.remaining - 1, self._room - len(sequence.tokens), rows - 1))
 
-    def _beside(self, ready: list[Sequence]) -> int:
+    def _beside(self, ready: list[Sequence], offers: dict[int, Proposal]) -> int:
         """Rows of a batch that a round leaves, however many drafts it verifies."""
-        return self.target.n_batch - sum(1 + min(self._limit(s), self.drafter.block_size) for s in ready)
+        longest = {s.slot: max(self.drafter.block_size, len(offers[s.slot].tokens)) for s in ready}
+        return self.target.n_batch - sum(1 + min(self._limit(s), longest[s.slot]) for s in ready)
 
     def _schedule(self, drafting: list[Sequence], proposals: dict[int, Proposal]) -> dict[int, tuple[int, ...]]:
         if not drafting:
@@ -288,6 +292,7 @@ class Engine:
             record = Round(
                 tokens=tuple(tokens),
                 draft=proposal.tokens if proposal else (),
+                by=proposal.by if proposal else "",
                 admitted=len(admitted),
                 accepted=min(len(tokens), len(admitted)) if accepted is None else accepted,
                 confidences=proposal.confidences if proposal else (),

@@ -196,8 +196,8 @@ class Why(StrEnum):
 class Round:
     """What one round did for one sequence.
 
-    `tokens` are the committed ones, the target's own last; `draft` those that the drafter proposed, `admitted`
-    how many of them were verified, `accepted` how many of those were committed; `confidences` one c_k per
+    `tokens` are the committed ones, the target's own last; `draft` those that the drafter called `by` proposed,
+    `admitted` how many of them were verified, `accepted` how many of those were committed; `confidences` one c_k per
     drafted token [P §3.2.1]; `width` the verify width; `times` those of the whole round, all sequences; `logprobs`
     one for each of `tokens`, or none if the request did not ask.
 
@@ -216,6 +216,7 @@ class Round:
     rate: float = 0.0
     plain: float = 0.0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    by: str = ""
 
     @property
     def drafted(self) -> int:
@@ -225,7 +226,10 @@ class Round:
 
 @dataclass(slots=True)
 class Stats:
-    """Running sums over the rounds of one sequence. Names that llama.cpp's `timings` has are kept."""
+    """Running sums over the rounds of one sequence. Names that llama.cpp's `timings` has are kept.
+
+    `accepted_by` counts accepted drafts by the drafter's name.
+    """
 
     seed: int = 0
     prompt_n: int = 0
@@ -235,6 +239,7 @@ class Stats:
     draft_n_accepted: int = 0
     admitted_at: list[int] = field(default_factory=list)
     accepted_at: list[int] = field(default_factory=list)
+    accepted_by: dict[str, int] = field(default_factory=dict)
     widths: int = 0
     times: RoundTimes = field(default_factory=RoundTimes)
 
@@ -245,13 +250,16 @@ class Stats:
         self.draft_n += record.admitted
         self.draft_n_accepted += record.accepted
         self.widths += record.width
+        if record.admitted:
+            self.accepted_by[record.by] = self.accepted_by.get(record.by, 0) + record.accepted
         _count(self.admitted_at, record.admitted, of=record.admitted)
         _count(self.accepted_at, record.accepted, of=record.admitted)
         self.times += record.times
 
     def snapshot(self) -> Stats:
         """A copy that stays as it is while the rounds go on."""
-        return replace(self, admitted_at=self.admitted_at[:], accepted_at=self.accepted_at[:])
+        at, by = (self.admitted_at[:], self.accepted_at[:]), dict(self.accepted_by)
+        return replace(self, admitted_at=at[0], accepted_at=at[1], accepted_by=by)
 
     @property
     def accepted_length(self) -> float:

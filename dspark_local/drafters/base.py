@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Tokens drafted after a sequence's anchor, and c_k for each where the drafter knows it [P §3.2.1]."""
+    """Tokens drafted after a sequence's anchor, c_k for each where the drafter knows it [P §3.2.1], and who drafted."""
 
     tokens: tuple[int, ...] = ()
     confidences: tuple[float, ...] = ()
+    by: str = ""
 
 
 class Drafter(Protocol):
@@ -29,6 +30,10 @@ class Drafter(Protocol):
     @property
     def busy(self) -> float:
         """Seconds spent inside models' decodes so far."""
+        ...
+
+    def offer(self, sequence: Sequence) -> Proposal:
+        """What can be proposed without any decode, asked before each round; the policy takes it or has γ drafted."""
         ...
 
     def observe(self, features: Many[Features]) -> None:

@@ -87,7 +87,11 @@ class DSpark:
             previous = token
             tokens.append(token)
             confidences.append(confidence)
-        return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences))
+        return Proposal(tuple(tokens), () if drafted.confidences is None else tuple(confidences), self.name)
+
+    def offer(self, sequence: Sequence) -> Proposal:  # noqa: ARG002 - the Protocol's
+        """Nothing: a block takes a decode."""
+        return Proposal()
 
     def observe(self, features: Many[Features]) -> None:
         """Keep the hidden states; they are injected when a block is wanted, so plain rounds do not pay for them."""

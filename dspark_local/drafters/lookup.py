@@ -6,6 +6,7 @@ learned from what became of such matches.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,12 +66,16 @@ class Lookup:
     def __init__(self) -> None:
         self._texts: dict[int, _Text] = {}
         # by length of a match: how often the next token was as it said, of how often that was seen; guesses at first
-        self._hits = [0.5 + 0.4 * n / MOST for n in range(MOST + 1)]
-        self._seen = [1.0] * (MOST + 1)
+        self._hits = [0.5 + 0.4 * step / _step(MOST) for step in range(_step(MOST) + 1)]
+        self._seen = [1.0] * len(self._hits)
 
     def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
         """What followed the longest suffix before, up to γ tokens; nothing for a text without a match."""
         return [self._propose(s, gamma) for s in sequences]
+
+    def offer(self, sequence: Sequence) -> Proposal:
+        """A whole block of it."""
+        return self._propose(sequence, BLOCK)
 
     def _propose(self, sequence: Sequence, gamma: int) -> Proposal:
         text = self._texts.get(sequence.slot)
@@ -81,23 +86,23 @@ class Lookup:
         text.match, end = text.longest()
         text.start = len(sequence.tokens)
         text.drafted = tuple(_following(sequence.tokens, end, gamma)) if text.match else ()
-        return Proposal(text.drafted, tuple(self._trust(text.match + k) for k in range(len(text.drafted))))
+        return Proposal(text.drafted, tuple(self._trust(text.match + k) for k in range(len(text.drafted))), self.name)
 
     def _learn(self, text: _Text) -> None:
         """Compare what was proposed last with what was committed since, up to the first difference."""
         committed = text.sequence.tokens[text.start :]
         for k, (said, came) in enumerate(zip(text.drafted, committed, strict=False)):
-            n = min(MOST, text.match + k)
-            self._hits[n] = self._hits[n] * _KEEP + (said == came)
-            self._seen[n] = self._seen[n] * _KEEP + 1
+            step = _step(text.match + k)
+            self._hits[step] = self._hits[step] * _KEEP + (said == came)
+            self._seen[step] = self._seen[step] * _KEEP + 1
             if said != came:
                 break
         text.drafted = ()
 
     def _trust(self, match: int) -> float:
         """Share of matches of this length that held for one token more."""
-        n = min(MOST, match)
-        return self._hits[n] / self._seen[n]
+        step = _step(match)
+        return self._hits[step] / self._seen[step]
 
     def observe(self, features: Many[Features]) -> None:
         """Nothing to keep: the text is all that is needed."""
@@ -126,6 +131,11 @@ class Lookup:
     def close(self) -> None:
         """Forget all texts."""
         self._texts.clear()
+
+
+def _step(match: int) -> int:
+    """Lengths of a match that are held alike: two steps to a doubling."""
+    return int(2 * math.log2(min(MOST, match) / LEAST))
 
 
 def _following(tokens: list[int], end: int, n: int) -> list[int]:

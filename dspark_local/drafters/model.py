@@ -79,7 +79,11 @@ class Model:
                     chain.tokens.append(token)
                     chain.confidences.append(_share(logits, token))
                     spans[chain.sequence.slot] = Span(chain.sequence.slot, position, [token])
-        return [Proposal(tuple(c.tokens), tuple(c.confidences)) for c in chains]
+        return [Proposal(tuple(c.tokens), tuple(c.confidences), self.name) for c in chains]
+
+    def offer(self, sequence: Sequence) -> Proposal:  # noqa: ARG002 - the Protocol's
+        """Nothing: a token takes a decode."""
+        return Proposal()
 
     def _rest(self, sequence: Sequence) -> Span:
         """What of a sequence the cache lacks, the anchor last; what it holds beyond is taken back."""

@@ -24,6 +24,10 @@ class NoDrafter:
         """Nothing, for each sequence."""
         return [Proposal()] * len(sequences)
 
+    def offer(self, sequence: Sequence) -> Proposal:  # noqa: ARG002 - as above
+        """Nothing."""
+        return Proposal()
+
     def observe(self, features: Many[Features]) -> None:
         """Nothing to keep."""
 

@@ -19,7 +19,7 @@ class Request:
 
     `limit` is the most drafts that it could still use; `depth` the tokens that its caches hold; `rounds` how many it
     has had (0: the text is new); `pending` the committed rows that the drafter has yet to take, which a drafting
-    round pays for.
+    round pays for; `offered` the chances of drafts that are at hand and cost nothing, each given those before it.
     """
 
     slot: int
@@ -28,11 +28,14 @@ class Request:
     rounds: int = 0
     pending: int = 0
     temperature: float = 0.0
+    offered: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """γ, common to the sequences that draft, and their slots; γ 0 parks, and then the drafter takes no rows either.
+
+    `takers` are the slots that verify what is offered to them instead.
 
     `rate` and `plain` are predicted tokens per second of this plan and of plain decoding, where the policy knows
     them: when parked, `rate` is that of the best round that would draft.
@@ -43,6 +46,7 @@ class Plan:
     why: Why = Why.DRAFT
     rate: float = 0.0
     plain: float = 0.0
+    takers: tuple[int, ...] = ()
 
 
 class Policy(Protocol):
@@ -53,7 +57,7 @@ class Policy(Protocol):
         ...
 
     def admit(self, confidences: Sequence[Sequence[float]], drafted: Sequence[int]) -> list[int]:
-        """ℓ for each sequence that the plan let draft: how many of its `drafted` tokens go into the verify batch.
+        """ℓ for each sequence that the plan let draft or take: how many of its `drafted` tokens are to be verified.
 
         `confidences` holds c_k for each drafted token [P §3.2.1], or nothing where the drafter knows none.
         """
