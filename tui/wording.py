@@ -47,7 +47,8 @@ def pace(record: Round) -> str:
         return "parked, looking whether drafting pays again"
     if record.why is Why.DRAFT and record.drafted:
         expected = f", {share} plain expected" if share else ""
-        return f"drafted {record.drafted}, verified {record.admitted}{expected}"
+        by = f" by {record.by}" if record.by else ""
+        return f"drafted {record.drafted}{by}, verified {record.admitted}{expected}"
     return ""
 
 

@@ -68,6 +68,7 @@ def _stats(stats: Stats) -> dict[str, Any]:
         "predicted_n": stats.predicted_n,
         "draft_n": stats.draft_n,
         "draft_n_accepted": stats.draft_n_accepted,
+        "accepted_by": dict(stats.accepted_by),
         "rounds": stats.rounds,
         "accepted_length": stats.accepted_length,
         "accepted_per_position": stats.accepted_per_position,

@@ -114,7 +114,8 @@ class StatsPanel(VerticalScroll, can_focus=False):
         with self.app.batch_update():
             self.query_one("#accepted-length", Digits).update(f"{known.accepted_length:.2f}" if known else EMPTY)
             foreseen = [total / n for _, (total, n) in sorted(self._survival.items())]
-            self.query_one(Bars).show(known.accepted_per_position if known else (), self._info.block_size, foreseen)
+            n = self._info.block_size  # what is looked up may be longer
+            self.query_one(Bars).show(known.accepted_per_position[:n] if known else (), n, foreseen)
             explained = f"{MARK} foreseen by the drafter" if foreseen else ""  # not every drafter foresees
             self.query_one("#foreseen", Label).update(explained, layout=False)
             speed = f"{known.tokens_per_second:.1f}" if known else EMPTY
