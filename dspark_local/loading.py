@@ -94,7 +94,7 @@ def load(
     shape = Shape(
         n_ctx=fit.context(files.target, ctx_size),
         n_slots=slots,
-        width=fixed_width or 1 + gamma,
+        width=fixed_width or 1 + found.longest,
         threads=threads or default_threads(),
         unified=fixed_width is None,
         polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
@@ -164,14 +164,17 @@ def load(
                 opened = opening.dspark(draft_model, files, target, shape)
         else:
             opened = opening.lookup(target, shape)
+        if found.looks and kind is not Kind.LOOKUP:
+            opened = opening.beside_lookup(opened)
         undo.callback(opened.drafter.close)
-        known = _knowledge([pair.target, pair.drafter], shape, gamma, options=(gpu_layers, extra_buffers, kind))
+        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers))
         if reckons(policy) and (remeasure or not known.measured):
             measure(
                 known.costs,
                 opened.timing(),
                 gamma=gamma,
                 slots=slots,
+                longest=found.longest,
                 progress=partial(report, "measuring this machine"),
             )
         chosen = named(
@@ -188,12 +191,18 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the files say, and what drafts: `small` and its `vocabulary` for a model of its own."""
+    """What the files say, and what drafts: `small` and its `vocabulary` for a model of its own; `looks` as in Pair."""
 
     kind: Kind
     files: Inspection
     small: Inspection | None = None
     vocabulary: Translation | None = None
+    looks: bool = False
+
+    @property
+    def longest(self) -> int:
+        """The most drafts that a round verifies."""
+        return max(self.gamma, lookup.BLOCK) if self.looks else self.gamma
 
     @property
     def gamma(self) -> int:
@@ -206,15 +215,15 @@ class _Found:
 def _looked_at(pair: Pair) -> _Found:
     """Raises ModelFormatError or PairError for files that cannot run together."""
     if pair.drafter is None:
-        return _Found(pair.kind or Kind.NONE, inspect_files(pair.target))
+        return _Found(pair.kind or Kind.NONE, inspect_files(pair.target), looks=pair.looks)
     kind = kind_of(pair.drafter)
     if kind is Kind.MODEL:
         files, small = inspect_files(pair.target), inspect_files(pair.drafter)
-        return _Found(kind, files, small, translation(files.target, small.target))
+        return _Found(kind, files, small, translation(files.target, small.target), pair.looks)
     files = inspect_files(pair.target, pair.drafter)
     if files.spec and not files.spec.has_markov:
         raise ModelFormatError(f"{pair.drafter.name} is a plain DFlash drafter; only DSpark ones are supported yet")
-    return _Found(kind, files)
+    return _Found(kind, files, looks=pair.looks)
 
 
 def _fitted(
@@ -287,15 +296,16 @@ def _try_out(files: Inspection, gpu_layers: int) -> bool:
     return True
 
 
-def _knowledge(paths: list[Path | None], shape: Shape, gamma: int, *, options: tuple[object, ...]) -> Knowledge:
+def _knowledge(files: Pair, shape: Shape, found: _Found, *, options: tuple[object, ...]) -> Knowledge:
     """What earlier runs learned of these files on this machine, under everything that the seconds depend on."""
-    pair = identity.files([path for path in paths if path])
+    pair = identity.files([path for path in (files.target, files.drafter) if path])
     fixed_width = None if shape.unified else shape.width
-    facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, *map(os.environ.get, SPINNING))
+    facts = (pair, shape.threads, shape.n_ctx, fixed_width, options, found.kind, *map(os.environ.get, SPINNING))
     return Knowledge.recall(
         Path(platformdirs.user_cache_dir("dspark-local")),
         costs_of=identity.digest(*facts, identity.machine()),
         pair=identity.digest(pair),
         slots=shape.n_slots,
-        gamma=gamma,
+        gamma=found.gamma,
+        longest=found.longest,
     )

@@ -11,6 +11,7 @@ from dspark_local.backend.timing import ChainTiming, Timing
 from dspark_local.drafters import model as chain
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.lookup import Lookup
+from dspark_local.drafters.several import Several
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,3 +52,8 @@ def model(weights: Model, vocabulary: Translation, target: LlamaTarget, shape: S
 def lookup(target: LlamaTarget, shape: Shape) -> Opened:
     """The text itself."""
     return Opened(Lookup(), lambda: ChainTiming(target, None, width=shape.width, padded=not shape.unified))
+
+
+def beside_lookup(opened: Opened) -> Opened:
+    """The same drafter, and what the text itself offers."""
+    return replace(opened, drafter=Several(opened.drafter, Lookup()))

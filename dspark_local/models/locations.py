@@ -35,12 +35,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Files of a target and, where a file drafts for it, of its drafter. `kind` None: what that file says."""
+    """Files of a target and, where a file drafts for it, of its drafter.
+
+    `kind` None: what that file says. `looks`: lookup makes its offers beside the drafter.
+    """
 
     name: str
     target: Path
     drafter: Path | None = None
     kind: Kind | None = None
+    looks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,13 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user's words mean, before anything is fetched; `kind` as in Pair."""
+    """What the user's words mean, before anything is fetched; `kind` and `looks` as in Pair."""
 
     name: str
     target: Path | Remote
     drafter: Path | Remote | None = None
     kind: Kind | None = None
+    looks: bool = False
 
 
 def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = silent) -> Pair:
@@ -67,11 +72,11 @@ def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = s
     Raises as `resolve`, and DownloadError.
     """
     wanted = resolve(model, drafter)
-    if wanted.kind is Kind.NONE and str(drafter) == "auto" and isinstance(wanted.target, Remote):
-        _logger.warning("no drafter is known for %s, so it decodes plainly; --drafter names one", wanted.name)
+    if wanted.kind is Kind.LOOKUP and wanted.looks and isinstance(wanted.target, Remote):
+        _logger.warning("no drafter is known for %s, so only its text is looked up; --drafter names one", wanted.name)
     target = located(wanted.target, progress)
     drafter_file = located(wanted.drafter, progress, drafts_for=target) if wanted.drafter else None
-    return Pair(wanted.name, target, drafter_file, wanted.kind)
+    return Pair(wanted.name, target, drafter_file, wanted.kind, wanted.looks)
 
 
 def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
@@ -103,14 +108,15 @@ def _with_drafter(name: str, target: Path | Remote, drafter: str, *, own: Path |
         found = None if path.exists() or _is_path(drafter) else _HUB_ID.fullmatch(drafter)
         given: Path | Remote = Remote(Source(repo=found["repo"]), found["quant"]) if found else existing(path)
         return Wanted(name, target, given)
+    auto = drafter == "auto"
     if own is not None and drafter != Kind.MODEL:
-        return Wanted(name, target, own)
-    best = _best(row, None if drafter == "auto" else drafter)
+        return Wanted(name, target, own, looks=auto)
+    best = _best(row, None if auto else drafter)
     if best is not None:
-        return Wanted(name, target, _remote(best, None), Kind(best.kind))
-    if drafter != "auto":
+        return Wanted(name, target, _remote(best, None), Kind(best.kind), looks=auto)
+    if not auto:
         raise ModelNotFoundError(f"no {drafter} drafter is known for {name}; give one: --drafter PATH or user/repo")
-    return Wanted(name, target, kind=Kind.NONE)
+    return Wanted(name, target, kind=Kind.LOOKUP, looks=True)
 
 
 def _best(row: Row | None, kind: str | None) -> DrafterSource | None:

@@ -40,14 +40,18 @@ class CostTable:
     host: Curve
 
     @classmethod
-    def guess(cls, plain: float = 0.03, *, slots: int = 1, gamma: int = 7) -> Self:
-        """A start from the seconds of one plain token. Raises UsageError when they are no positive number."""
+    def guess(cls, plain: float = 0.03, *, slots: int = 1, gamma: int = 7, longest: int = 0) -> Self:
+        """A start from the seconds of one plain token. Raises UsageError when they are no positive number.
+
+        `longest` is the most drafts that a slot verifies, if more than γ.
+        """
         if not (math.isfinite(plain) and plain > 0):
             raise UsageError(f"the seconds of one token must be a positive number, not {plain}")
-        rows = np.arange(1, slots * (2 * gamma + 1) + 1)
+        longest = max(gamma, longest)
+        rows = np.arange(1, slots * (gamma + longest + 1) + 1)
         injected = np.arange(1, max(_INJECTED, slots * (gamma + 1)) + 1)
         return cls(
-            {0: Curve(plain * (1 + _ROW * (rows[: slots * (gamma + 1)] - 1)))},
+            {0: Curve(plain * (1 + _ROW * (rows[: slots * (longest + 1)] - 1)))},
             Curve(plain * (_DRAFT + _DRAFT_ROW * rows[: max(1, slots * gamma)])),
             Curve(plain * (_INJECT + _INJECT_ROW * injected)),
             Curve(plain * _HOST_ROW * rows),
@@ -80,22 +84,22 @@ class CostTable:
         return self.at(depth)(rows) + self.draft(drafted) + self.inject(pending) + self.host(rows + drafted)
 
     @classmethod
-    def load(cls, path: Path, identity: str, *, slots: int = 1, gamma: int = 7) -> Self | None:
+    def load(cls, path: Path, identity: str, *, slots: int = 1, gamma: int = 7, longest: int = 0) -> Self | None:
         """The table kept for `identity` (all that the seconds depend on), or None when there is no sound one.
 
-        Nor is one that was made for fewer slots or a smaller γ.
+        Nor is one that was made for fewer slots, a smaller γ or fewer drafts.
         """
         try:
             table = cls._of(store.read(path, identity))
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):  # damaged: measured and written anew
             return None
-        return table if table and table.covers(slots, gamma) else None
+        return table if table and table.covers(slots, gamma, longest) else None
 
-    def covers(self, slots: int, gamma: int) -> bool:
-        """Whether it reaches as far as so many slots at γ can."""
+    def covers(self, slots: int, gamma: int, longest: int = 0) -> bool:
+        """Whether it reaches as far as so many slots at γ, or with the longest drafts, can."""
         widths = [curve.seconds.size for curve in self.decode.values()]
         return (
-            min(widths) >= slots * (gamma + 1)
+            min(widths) >= slots * (max(gamma, longest) + 1)
             and self.draft.seconds.size >= slots * gamma
             and self.host.seconds.size >= slots * (2 * gamma + 1)
         )

@@ -31,14 +31,14 @@ class Knowledge:
     measured: bool
 
     @classmethod
-    def recall(cls, folder: Path, *, costs_of: str, pair: str, slots: int, gamma: int) -> Self:
+    def recall(cls, folder: Path, *, costs_of: str, pair: str, slots: int, gamma: int, longest: int = 0) -> Self:
         """What is kept in `folder`; a start from nothing where nothing sound is."""
-        kept = CostTable.load(folder / COSTS, costs_of, slots=slots, gamma=gamma)
+        kept = CostTable.load(folder / COSTS, costs_of, slots=slots, gamma=gamma, longest=longest)
         return cls(
             folder,
             costs_of,
             pair,
-            kept or CostTable.guess(slots=slots, gamma=gamma),
+            kept or CostTable.guess(slots=slots, gamma=gamma, longest=longest),
             Calibration.load(folder / CALIBRATIONS, pair, gamma=gamma),
             Forecast.load(folder / FORECASTS, pair, gamma=gamma),
             measured=kept is not None,

@@ -39,6 +39,7 @@ def measure(
     *,
     gamma: int,
     slots: int = 1,
+    longest: int = 0,
     seconds: float = 5.0,
     decodes: int = 20,
     progress: Callable[[float], None] | None = None,
@@ -49,7 +50,7 @@ def measure(
     Every row count is timed in turn, in order of what it tells, three times if `seconds` last or `decodes` do. What
     was not reached stays as the curve carries it. `progress` hears a share from 0 to 1.
     """
-    jobs = list(_jobs(table, timed, gamma=gamma, slots=slots))
+    jobs = list(_jobs(table, timed, gamma=gamma, slots=slots, longest=longest))
     times: list[list[float]] = [[] for _ in jobs]
     began, whole = clock(), _ROUNDS * len(jobs)
     for done in range(whole):
@@ -72,8 +73,10 @@ def _middle(times: list[float]) -> float:
     return sorted(times)[(len(times) - 1) // 2]
 
 
-def _jobs(table: CostTable, timed: Timed, *, gamma: int, slots: int) -> Iterator[tuple[Curve, int, Run]]:
-    """A plain token first; then γ = 3 and the whole block; then what lies between; then more sequences."""
+def _jobs(
+    table: CostTable, timed: Timed, *, gamma: int, slots: int, longest: int
+) -> Iterator[tuple[Curve, int, Run]]:
+    """A plain token first; then γ = 3 and the whole block; what lies between; longer drafts; then more sequences."""
     target, decode, draft, inject = table.at(0), timed.decode, timed.draft, timed.inject
     yield target, 1, decode
     yield table.inject, 1, inject
@@ -81,6 +84,7 @@ def _jobs(table: CostTable, timed: Timed, *, gamma: int, slots: int) -> Iterator
         yield target, 1 + g, decode
         if g in {2, 3, gamma}:
             yield table.draft, g, draft
+    yield from ((target, 1 + n, decode) for n in (longest, (gamma + longest) // 2) if n > gamma)
     n = 2
     while n <= slots:
         yield from ((target, n * w, decode) for w in (1, 2, 4, gamma + 1) if n * w > gamma + 1)

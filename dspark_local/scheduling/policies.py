@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import UsageError
+from dspark_local.scheduling.arbitration import Arbiter
 from dspark_local.scheduling.calibration import Calibration
 from dspark_local.scheduling.policy import Fixed, Plan, Policy, everyone
-from dspark_local.scheduling.scheduler import Auto
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +136,7 @@ def named(
     """
     kind, value = check_name(name)
     if kind == "auto":
-        return Auto(cost, gamma, calibration, forecast, fixed_rows)
+        return Arbiter(cost, gamma, calibration, forecast, fixed_rows)
     if kind == "paper":
         return Paper(cost, gamma, calibration)
     if kind == "threshold":

@@ -56,13 +56,18 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Best:
-    """The best plan that drafts: who would, how much better than plain (tokens), and predicted tokens per second."""
+    """The best plan that drafts: who would, how much better than plain (tokens), and predicted tokens per second.
+
+    `tokens` are all that it is expected to commit, `rows` all that it would verify.
+    """
 
     gamma: int
     slots: tuple[int, ...]
     gain: float
     rate: float
     plain: float
+    tokens: float
+    rows: int
 
 
 @dataclass(slots=True)
@@ -224,7 +229,7 @@ class Auto:
         rate = price * (n + made) / (made - gain + plain)
         if not affordable:
             at, gain = 0, -math.inf
-        return _Best(at, tuple(slot for _, slot in winners), gain, rate, price * n / plain)
+        return _Best(at, tuple(slot for _, slot in winners), gain, rate, price * n / plain, n + made, n + len(winners))
 
     def _probe(self, requests: Sequence[Request], best: _Best) -> Request | None:
         """Who should look whether drafting pays again, if it is time: a new text, or who was silent longest."""

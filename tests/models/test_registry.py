@@ -50,7 +50,8 @@ def test_every_row_resolves(name: str) -> None:
         assert wanted.name == name
         assert isinstance(wanted.target, Path if source.package else Remote)
         assert (wanted.drafter is None) == (not row.drafters)
-        assert wanted.kind == (row.drafters[0].kind if row.drafters else Kind.NONE)
+        assert wanted.kind == (row.drafters[0].kind if row.drafters else Kind.LOOKUP)
+        assert wanted.looks
 
 
 def test_the_users_file_is_merged_key_by_key(mine: Path) -> None:

@@ -1,0 +1,263 @@
+"""What lookup beside the drafter is worth: answers that copy and answers that do not, with and without it.
+
+    python benchmarks/arbitration.py                  # record once (build/arbitration.npz), replay on every cost table
+    python benchmarks/arbitration.py --clock 0.6b     # the same prompts by the clock, cost-scaled to a shape
+
+A replay takes the recorded acceptance of every block of the drafter and the recorded text, in which lookup really
+searches; seconds are those of the cost table (replay.py). Answers that loop are left out. The demo's target cannot
+copy, so "renamed" texts are made: functions written out again with one name changed, as a model that copies would
+write them, and the drafter's acceptance drawn as for copies in scheduling/synthetic.py, better than any that was
+recorded. By the clock both runtimes answer in turns, seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from replay import COSTS, GAMMA, Q4
+from scale import SIZES, scaled_pair
+
+from dspark_local import load
+from dspark_local.bench import machine
+from dspark_local.bench.answers import answer
+from dspark_local.bench.figures import geometric_mean
+from dspark_local.bench.prompts import Prompt
+from dspark_local.bench.record import Recording, trace
+from dspark_local.bench.tables import table
+from dspark_local.chat import encode_chat
+from dspark_local.drafters.lookup import BLOCK, Lookup
+from dspark_local.sampling.rule import Sampler
+from dspark_local.scheduling.arbitration import Arbiter
+from dspark_local.scheduling.cost import CostTable
+from dspark_local.scheduling.policy import Fixed, Policy, Request
+from dspark_local.scheduling.scheduler import Auto
+from dspark_local.scheduling.simulate import Trace
+from dspark_local.scheduling.synthetic import MACHINES
+from dspark_local.scheduling.synthetic import text as drawn
+from dspark_local.sequence import Sequence
+from dspark_local.types import Round, RoundTimes, SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dspark_local.backend.base import Vocab
+    from dspark_local.runtime import Runtime
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "demo"))  # scripts, not a package
+
+from questions import Material
+
+RECORDED = COSTS.with_name("arbitration.npz")
+WIDE = 2 * BLOCK  # γ of a modelled table, so that it reaches as far as lookup's drafts
+LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """A prompt, its answer, and what the drafter would have made of it."""
+
+    prompt: tuple[int, ...]
+    text: tuple[int, ...]
+    trace: Trace
+
+
+def prompts(n: int) -> list[Prompt]:
+    """`n` of each kind: functions begun again, one under another name; questions; functions to go on with; hot text."""
+    material, rng = Material.collect(), random.Random(7)  # noqa: S311 - the same prompts each time
+    functions = [f for f in material.functions if 300 < len(f) < 900]
+    rng.shuffle(functions)
+    half = [f[: f.index("\n", len(f) // 3)] for f in functions if "\n" in f[len(f) // 3 :]]
+    asked = [turn.question for turn in material.held_out_turns(n)]
+    return [
+        *(Prompt(prompt=f"{f}\n\n\n{f[: len(f) // 4]}", kind="copy", raw=True) for f in functions[:n]),
+        *(Prompt(prompt=f"{f}\n\n\n{_edited(f)}", kind="edit", raw=True) for f in functions[n : 2 * n]),
+        *(Prompt(prompt=text, kind="prose") for text in asked),
+        *(Prompt(prompt=f"Complete this function:\n\n{text}", kind="code") for text in half[:n]),
+        *(Prompt(prompt=text, kind="hot", temperature=1.5) for text in asked),
+    ]
+
+
+def _edited(function: str) -> str:
+    """Its beginning, under another name."""
+    head, _, rest = function.partition("(")
+    return f"{head}_again({rest}"[: len(function) // 4]
+
+
+def recorded(runtime: Runtime, asked: Iterable[Prompt], max_tokens: int) -> list[Recorded]:
+    """Each prompt answered, a whole block drafted before every token."""
+    runtime.policy, found = Recording(GAMMA), []
+    for seed, prompt in enumerate(asked):
+        print(f"\r{seed + 1} answers", end="", file=sys.stderr, flush=True)
+        said = answer(runtime, prompt, seed=seed, max_tokens=max_tokens + GAMMA)
+        known = trace(said.rounds, GAMMA, prompt, depth=said.stats.prompt_n - 1)
+        vocab = runtime.vocab
+        tokens = vocab.encode(prompt.prompt, special=True) if prompt.raw else encode_chat(vocab, prompt.messages)
+        if known and said.repeated < LOOPS:
+            found.append(Recorded(tuple(tokens), said.finish.tokens[: len(known)], known))
+    print(file=sys.stderr)
+    return found
+
+
+def renamed(vocab: Vocab, n: int) -> list[Recorded]:
+    """`n` functions, each written out again with its longest name changed."""
+    functions = [f for f in Material.collect().functions if 300 < len(f) < 900]
+    rng, found = np.random.default_rng(3), []
+    for function in random.Random(7).sample(functions, n):  # noqa: S311 - the same ones each time
+        name = max(re.findall(r"[a-z_]+", function), key=len)
+        changed = re.sub(rf"\b{name}\b", f"{name}_2", function)
+        prompt = vocab.encode(f"Rename {name} to {name}_2 in this function:\n\n{function}\n", special=False)
+        text = vocab.encode(changed, special=False)
+        known = drawn("copy", len(text), rng, gamma=GAMMA, depth=len(prompt) - 1)
+        found.append(Recorded(tuple(prompt), tuple(text), replace(known, kind="renamed")))
+    return found
+
+
+def rate(texts: Iterable[Recorded], costs: CostTable, policy: Policy, *, looks: bool) -> float:
+    """Tokens per second over the texts, one after another; `looks`: lookup makes its offers."""
+    lookup, tokens, seconds = Lookup(), 0, 0.0
+    for text in texts:
+        sequence = Sequence(0, list(text.prompt), Sampler.of(SamplingParams(seed=1)), len(text.text))
+        made = rounds = 0
+        pending = 1
+        while made < len(text.text):
+            offer = lookup.offer(sequence) if looks else None
+            request = Request(
+                0,
+                len(text.text) - made - 1,
+                depth=text.trace.depth + made,
+                rounds=rounds,
+                pending=pending,
+                temperature=text.trace.temperature,
+                offered=offer.confidences if offer else (),
+            )
+            record = _round(text, made, request, costs, policy, offer.tokens if offer else ())
+            policy.observe([record])
+            sequence.tokens += text.text[made : made + len(record.tokens)]
+            drafted = record.drafted and record.by != Lookup.name
+            pending = len(record.tokens) if drafted else pending + len(record.tokens)
+            made, rounds, seconds = made + len(record.tokens), rounds + 1, seconds + record.times.total
+        tokens += made
+        lookup.rewind(0, 0)
+    return tokens / seconds
+
+
+def _round(
+    text: Recorded, made: int, request: Request, costs: CostTable, policy: Policy, offered: tuple[int, ...]
+) -> Round:
+    plan = policy.plan([request])
+    if plan.takers:
+        draft, said, gamma = offered, request.offered, 0
+        rest = text.text[made:]
+        pairs = enumerate(zip(draft, rest, strict=False))
+        right = next((k for k, (a, b) in pairs if a != b), min(len(draft), len(rest)))
+    else:
+        gamma = plan.gamma
+        draft, said = (0,) * gamma, tuple(text.trace.confidences[made, :gamma].tolist())
+        right = int(text.trace.accepted[made])
+    (admitted,) = policy.admit([said], [len(draft)]) if draft else (0,)
+    admitted = min(admitted, request.limit)
+    accepted = min(admitted, right)
+    rows = 1 + admitted
+    times = RoundTimes(
+        inject=costs.inject(request.pending) if gamma else 0.0,
+        draft=costs.draft(gamma),
+        verify=costs.at(request.depth)(rows),
+        host=costs.host(rows + gamma),
+    )
+    by = Lookup.name if plan.takers else "dspark"
+    return Round((0,) * (accepted + 1), draft, admitted, accepted, said, rows, times, by=by)
+
+
+def replayed(texts: list[Recorded]) -> str:
+    """Speed × plain of the drafter alone and of both, by cost table and kind."""
+    tables = {name: m.table(gamma=WIDE) for name, m in MACHINES.items()}
+    tables |= {f"here, {shape}": t for shape in SIZES if (t := CostTable.load(COSTS, shape))}
+    kinds = list(dict.fromkeys(t.trace.kind for t in texts))
+    rows, ratios = [], {kind: [] for kind in kinds}
+    for name, costs in tables.items():
+        cells = []
+        for kind in kinds:
+            some = [t for t in texts if t.trace.kind == kind]
+            plain = rate(some, costs, Fixed(0), looks=False)
+            alone = rate(some, costs, Auto(deepcopy(costs), GAMMA), looks=False)
+            both = rate(some, costs, Arbiter(deepcopy(costs), GAMMA), looks=True)
+            ratios[kind].append(both / alone)
+            cells.append(f"{alone / plain:.2f} → {both / plain:.2f} ({both / alone:.2f} ×)")
+        rows.append((name, *cells))
+    rows.append(("geometric mean", *(f"{geometric_mean(ratios[kind]):.2f} ×" for kind in kinds)))
+    return table(("cost table", *kinds), rows)
+
+
+def clocked(shape: str, asked: list[Prompt], *, tokens: int, threads: int | None) -> str:
+    """Tokens per second of both runtimes, prompt by prompt in turns."""
+    pair = scaled_pair(SIZES[shape], types=Q4)
+    ratios: dict[str, list[float]] = {}
+    options = {"ctx_size": 2048, "threads": threads}
+    with (
+        load(pair.target, drafter="auto", **options) as both,
+        load(pair.target, drafter="dspark", **options) as alone,
+    ):
+        for seed, prompt in enumerate(asked):
+            rates = [answer(r, prompt, seed=seed, max_tokens=tokens).rate for r in (alone, both)]
+            ratios.setdefault(prompt.kind, []).append(rates[1] / rates[0])
+            print(f"\r{seed + 1} of {len(asked)} prompts", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    rows = [(kind, str(len(r)), f"{geometric_mean(r):.2f} ×") for kind, r in ratios.items()]
+    return table(("kind", "prompts", "both / drafter alone"), rows)
+
+
+def load_recorded() -> list[Recorded]:
+    """Those that were recorded, in their order."""
+    kept = dict(np.load(RECORDED))
+    found = []
+    for i, kind in enumerate(kept["kinds"]):
+        prompt, text, accepted, said = (kept[f"{name}_{i}"] for name in ("prompt", "text", "accepted", "confidences"))
+        known = Trace(accepted, said, str(kind), float(kept["temperatures"][i]), len(prompt) - 1)
+        found.append(Recorded(tuple(prompt.tolist()), tuple(text.tolist()), known))
+    return found
+
+
+def save(texts: list[Recorded]) -> None:
+    """Keep them."""
+    arrays = {f"prompt_{i}": np.array(t.prompt) for i, t in enumerate(texts)}
+    arrays |= {f"text_{i}": np.array(t.text) for i, t in enumerate(texts)}
+    arrays |= {f"accepted_{i}": t.trace.accepted for i, t in enumerate(texts)}
+    arrays |= {f"confidences_{i}": t.trace.confidences for i, t in enumerate(texts)}
+    RECORDED.parent.mkdir(exist_ok=True)
+    np.savez_compressed(
+        RECORDED, kinds=[t.trace.kind for t in texts], temperatures=[t.trace.temperature for t in texts], **arrays
+    )
+
+
+def main() -> None:
+    """Record if need be, replay, print."""
+    parser = argparse.ArgumentParser(description="Lookup beside the drafter, against the drafter alone.")
+    parser.add_argument("--clock", choices=SIZES, help="by the clock, on the pair cost-scaled to this shape")
+    parser.add_argument("--prompts", type=int, default=72, help="of each kind (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=160, help="most of an answer (default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="record anew")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    print("\n".join(f"- {line}" for line in machine.describe()), end="\n\n")
+    if options.clock:
+        print(clocked(options.clock, prompts(options.prompts), tokens=options.tokens, threads=options.threads))
+        return
+    if options.again or not RECORDED.is_file():
+        with load("demo", drafter="dspark", policy="plain", ctx_size=1024, threads=options.threads) as runtime:
+            made = renamed(runtime.vocab, options.prompts)
+            save([*recorded(runtime, prompts(options.prompts), options.tokens), *made])
+    texts = load_recorded()
+    print(f"{sum(len(t.text) for t in texts)} tokens of {len(texts)} texts; × plain, drafter alone → both:\n")
+    print(replayed(texts))
+
+
+if __name__ == "__main__":
+    main()
