@@ -1,4 +1,4 @@
-"""What a DSpark drafter's file says about itself (llama.cpp's architecture `dflash`)."""
+"""What the file of a DSpark or DFlash drafter says about itself (llama.cpp's architecture `dflash`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class DraftSpec:
 
     `block_size` γ as trained; `target_layers` whose inputs are tapped, in the order in which they are
     concatenated; `sample_from_anchor` False: row 0 of a block predicts nothing; `causal` attention within a
-    block; `markov_rank` 0 without a Markov head; `owns_embedding` and `owns_head` False: the target's serve;
-    `draft_vocab_size` below `vocab_size` where `d2t` maps draft rows to target tokens.
+    block; `markov_rank` 0 without a Markov head; `selector` k candidates a row in DFlash 2, else 0; `owns_embedding`
+    and `owns_head` False: the target's serve; `draft_vocab_size` below `vocab_size` where `d2t` maps draft rows to
+    target tokens.
     """
 
     block_size: int
@@ -35,6 +36,7 @@ class DraftSpec:
     vocab_size: int
     draft_vocab_size: int
     markov_rank: int
+    selector: int
     sample_from_anchor: bool
     causal: bool
     has_confidence_head: bool
@@ -44,7 +46,7 @@ class DraftSpec:
 
     @property
     def has_markov(self) -> bool:
-        """Whether it is a DSpark drafter; without the Markov head it is a plain DFlash one."""
+        """Whether it is a DSpark drafter; without the Markov head it is a DFlash one."""
         return self.markov_rank > 0
 
     @property
@@ -78,6 +80,9 @@ def read_draft_spec(gguf: GGUF) -> DraftSpec:
         raise _fault(gguf, "says that it has a confidence head, but tensor 'conf_proj.weight' is missing")
     if has_d2t and "output.weight" not in tensors:
         raise _fault(gguf, "has a vocabulary of its own (d2t), but no head for it (output.weight)")
+    selector = _count(gguf, "selector_top_k") if "selector_hidden.weight" in tensors else 0
+    if selector and has_markov:
+        raise _fault(gguf, "has both DFlash 2's selector and DSpark's Markov head")
     return DraftSpec(
         block_size=_count(gguf, "block_size"),
         target_layers=_target_layers(gguf),
@@ -87,7 +92,9 @@ def read_draft_spec(gguf: GGUF) -> DraftSpec:
         vocab_size=vocab,
         draft_vocab_size=_length(gguf, "d2t") if has_d2t else vocab,
         markov_rank=_length(gguf, "markov_w1.weight") if has_markov else 0,
-        sample_from_anchor=_flag(gguf, "sample_from_anchor", default=_DEFAULT_ANCHORS),
+        selector=selector,
+        # DFlash's row 0 denoises the anchor itself, whatever the key says
+        sample_from_anchor=has_markov and _flag(gguf, "sample_from_anchor", default=_DEFAULT_ANCHORS),
         causal=_flag(gguf, "attention.causal", default=False),
         has_confidence_head="conf_proj.weight" in tensors,
         has_d2t=has_d2t,

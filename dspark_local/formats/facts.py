@@ -100,7 +100,9 @@ def _tokenizer(gguf: GGUF) -> Iterator[Fact]:
 
 def _drafter(gguf: GGUF) -> Iterator[Fact]:
     spec = read_draft_spec(gguf)
-    kind = f"DSpark, Markov head of rank {spec.markov_rank}" if spec.has_markov else "plain DFlash, no Markov head"
+    kind = f"DSpark, Markov head of rank {spec.markov_rank}"
+    if not spec.has_markov:
+        kind = f"DFlash 2, {spec.selector} candidates a row" if spec.selector else "plain DFlash, no Markov head"
     yield "drafter", f"{kind}, {'a' if spec.has_confidence_head else 'no'} confidence head"
     first = "the anchor drafts" if spec.sample_from_anchor else "the anchor does not draft"
     yield "block", f"{spec.block_size} tokens, {first}, {'causal' if spec.causal else 'not causal'}"
