@@ -161,7 +161,7 @@ def load(
             if found.vocabulary:
                 opened = opening.model(draft_model, found.vocabulary, target, shape)
             else:
-                opened = opening.dspark(draft_model, files, target, shape)
+                opened = opening.block(draft_model, files, target, shape)
         else:
             opened = opening.lookup(target, shape)
         if found.looks and kind is not Kind.LOOKUP:
@@ -221,8 +221,6 @@ def _looked_at(pair: Pair) -> _Found:
         files, small = inspect_files(pair.target), inspect_files(pair.drafter)
         return _Found(kind, files, small, translation(files.target, small.target), pair.looks)
     files = inspect_files(pair.target, pair.drafter)
-    if files.spec and not files.spec.has_markov:
-        raise ModelFormatError(f"{pair.drafter.name} is a plain DFlash drafter; only DSpark ones are supported yet")
     return _Found(kind, files, looks=pair.looks)
 
 

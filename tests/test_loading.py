@@ -37,10 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.draft().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "tokens.gguf")
     tiny.target().with_keys(tokenizer__ggml__pre=(tiny.STR, "llama-bpe")).write(folder / "bpe.gguf")
     tiny.draft().with_keys(dflash__embedding_length=(U32, 32)).write(folder / "broken.gguf")
-    plain = {name: None for name in tiny.draft().tensors if name.startswith(("markov", "conf"))}
-    tiny.draft().with_keys(dflash__has_confidence_head=(tiny.BOOL, False)).with_tensors(plain).write(
-        folder / "plain.gguf"
-    )
     return folder
 
 
@@ -63,11 +59,6 @@ WRONG: dict[str, tuple[dict[str, Any], type[DSparkError], str]] = {
     "another width": ({"model": "t.gguf", "drafter": "broken.gguf"}, errors.ModelError, "broken.gguf"),
     "a context too small": ({"model": "t.gguf", "ctx_size": 8}, errors.UsageError, "ctx-size 64"),
     "no memory": ({"model": "t.gguf", "ctx_size": 2_000_000_000}, errors.OutOfMemoryError, "lower --ctx-size"),
-    "a plain DFlash drafter": (
-        {"model": "t.gguf", "drafter": "plain.gguf"},
-        errors.ModelFormatError,
-        "plain DFlash drafter",
-    ),
     "no such policy": ({"model": "t.gguf", "policy": "always"}, errors.UsageError, "no policy is called 'always'"),
     "silly width": ({"model": "t.gguf", "fixed_width": 99}, errors.UsageError, "between 1 and 16"),
     "silly slots": ({"model": "t.gguf", "slots": 0}, errors.UsageError, "between 1 and 64"),

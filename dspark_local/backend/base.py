@@ -92,15 +92,27 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Lattice:
+    """What DFlash 2 chooses from: candidates `ids` [γ, k], and `scores` [γ, k, k] of each row's.
+
+    `scores[i, p]` are those behind candidate p of the row before; in row 0 every p stands for the anchor.
+    """
+
+    ids: npt.NDArray[np.int64]
+    scores: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Drafted:
     """One block as the drafter's graph proposes it.
 
     `logits` [γ, n_vocab], row k biased by the graph's own greedy choice before it; `confidences` [γ], c_k of
-    [P §3.2.1], or None without a confidence head.
+    [P §3.2.1], or None without a confidence head; `lattice` of a DFlash 2 drafter only.
     """
 
     logits: Floats
     confidences: Floats | None
+    lattice: Lattice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dspark_local.backend import symbols
-from dspark_local.backend.base import Drafted, Rows
+from dspark_local.backend.base import Drafted, Lattice, Rows
 from dspark_local.backend.library import api
 from dspark_local.backend.memory import Batch, floats
 from dspark_local.backend.model import Context, context_params
@@ -117,7 +117,7 @@ class LlamaTarget:
 
 
 class LlamaDraft:
-    """A DSpark drafter beside its target: an embedding batch injects, a token batch drafts."""
+    """A DSpark or DFlash drafter beside its target: an embedding batch injects, a token batch drafts."""
 
     def __init__(self, model: Model, target: LlamaTarget, spec: DraftSpec, shape: Shape) -> None:
         self.block_size = spec.block_size if spec.sample_from_anchor else spec.block_size - 1
@@ -166,15 +166,24 @@ class LlamaDraft:
             self._context.rewind(slot, start)
         pointer = self._context.pointer
         logits = floats(api.llama_get_logits(pointer), n * len(blocks), self._context.model.n_vocab)
-        confidences = self._confidences(n * len(blocks))
+        beside = self._beside(n * len(blocks))
         rows = [slice(i * n + self._first, (i + 1) * n) for i in range(len(blocks))]
-        return [Drafted(logits[r], None if confidences is None else confidences[r]) for r in rows]
+        return [self._drafted(logits[r], None if beside is None else beside[r]) for r in rows]
 
-    def _confidences(self, n: int) -> Floats | None:
-        if not self._spec.has_confidence_head:
+    def _beside(self, n: int) -> Floats | None:
+        """What the graph says beside logits [n, width]: one confidence, repeated over a row; or DFlash 2's lattice."""
+        if not (self._spec.has_confidence_head or self._spec.selector):
             return None
-        width = self._context.model.n_embd  # one confidence, repeated over a row
-        return floats(symbols.get_embeddings_nextn(self._context.pointer), n, width)[:, 0]
+        return floats(symbols.get_embeddings_nextn(self._context.pointer), n, self._context.model.n_embd)
+
+    def _drafted(self, logits: Floats, beside: Floats | None) -> Drafted:
+        k = self._spec.selector
+        if beside is None:
+            return Drafted(logits, None)
+        if not k:
+            return Drafted(logits, beside[:, 0])
+        scores = beside[:, k : k + k * k].reshape(-1, k, k)
+        return Drafted(logits, None, Lattice(beside[:, :k].astype(np.int64), scores))
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""

@@ -82,7 +82,7 @@ _LOADING = (
         "--drafter",
         metavar="DRAFTER",
         default="auto",
-        help="auto, dspark, model, lookup, none, a file, or user/repo of the hub.",
+        help="auto, dspark, dflash, model, lookup, none, a file, or user/repo of the hub.",
     ),
     click.option(
         "--ctx-size",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
-    from dspark_local.backend.base import Features
+    from dspark_local.backend.base import Features, Floats
     from dspark_local.sequence import Sequence
 
 
@@ -80,3 +82,9 @@ class Drafter(Protocol):
     def close(self) -> None:
         """Free what is held; twice is fine."""
         ...
+
+
+def share(logits: Floats, at: int) -> float:
+    """What logits themselves give the entry `at`, before temperature and truncation: a drafter's own confidence."""
+    top = float(logits.max())
+    return float(np.exp(float(logits[at]) - top) / np.exp(logits - np.float32(top)).sum(dtype=np.float64))

@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dspark_local.backend.base import Span
-from dspark_local.drafters.base import Proposal
+from dspark_local.drafters.base import Proposal, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
@@ -77,7 +75,7 @@ class Model:
                 position, token = chain.walk.position, chain.walk.pick(logits)
                 if token is not None:
                     chain.tokens.append(token)
-                    chain.confidences.append(_share(logits, token))
+                    chain.confidences.append(share(logits, token))
                     spans[chain.sequence.slot] = Span(chain.sequence.slot, position, [token])
         return [Proposal(tuple(c.tokens), tuple(c.confidences), self.name) for c in chains]
 
@@ -157,9 +155,3 @@ class Model:
 def _common(a: Many[int], b: Many[int]) -> int:
     """Length of the common prefix."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _share(logits: Floats, token: int) -> float:
-    """What the small model itself gives a token, before temperature and truncation: its confidence."""
-    top = float(logits.max())
-    return float(np.exp(float(logits[token]) - top) / np.exp(logits - np.float32(top)).sum(dtype=np.float64))

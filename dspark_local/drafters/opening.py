@@ -9,6 +9,7 @@ from dspark_local.backend.heads import MarkovHead
 from dspark_local.backend.llama import LlamaDraft, LlamaTarget
 from dspark_local.backend.timing import ChainTiming, Timing
 from dspark_local.drafters import model as chain
+from dspark_local.drafters.dflash import DFlash
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.lookup import Lookup
 from dspark_local.drafters.several import Several
@@ -32,12 +33,12 @@ class Opened:
     timing: Callable[[], Timed]
 
 
-def dspark(weights: Model, files: Inspection, target: LlamaTarget, shape: Shape) -> Opened:
-    """A DSpark drafter beside its target."""
+def block(weights: Model, files: Inspection, target: LlamaTarget, shape: Shape) -> Opened:
+    """A DSpark or DFlash drafter beside its target."""
     assert files.draft
     assert files.spec
     draft = LlamaDraft(weights, target, files.spec, shape)
-    drafter = DSpark(draft, MarkovHead(files.draft))
+    drafter = DSpark(draft, MarkovHead(files.draft)) if files.spec.has_markov else DFlash(draft)
     return Opened(drafter, lambda: Timing(target, draft, width=shape.width, padded=not shape.unified))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import ModelNotFoundError
-from dspark_local.formats.dflash import is_draft
+from dspark_local.formats.dflash import is_draft, read_draft_spec
 from dspark_local.formats.gguf import GGUF
 from dspark_local.models import registry
 from dspark_local.models.progress import Progress, silent
@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NONE = "none"
     LOOKUP = "lookup"
     DSPARK = "dspark"
+    DFLASH = "dflash"
     MODEL = "model"
 
 
@@ -82,7 +83,7 @@ def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = s
 def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
     """What a registry name (NAME:QUANT), hub id (user/repo:QUANT) or path means; touches no network.
 
-    `drafter` is auto, dspark, model, lookup, none, a path or a hub id. Raises ModelNotFoundError, ModelError.
+    `drafter` is auto, dspark, dflash, model, lookup, none, a path or a hub id. Raises ModelNotFoundError, ModelError.
     """
     text, path = str(model), Path(model)
     known = registry.rows()
@@ -103,7 +104,7 @@ def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
 def _with_drafter(name: str, target: Path | Remote, drafter: str, *, own: Path | None, row: Row | None) -> Wanted:
     if drafter in (Kind.NONE, Kind.LOOKUP):
         return Wanted(name, target, kind=Kind(drafter))
-    if drafter not in ("auto", Kind.DSPARK, Kind.MODEL):
+    if drafter not in ("auto", Kind.DSPARK, Kind.DFLASH, Kind.MODEL):
         path = Path(drafter)
         found = None if path.exists() or _is_path(drafter) else _HUB_ID.fullmatch(drafter)
         given: Path | Remote = Remote(Source(repo=found["repo"]), found["quant"]) if found else existing(path)
@@ -152,7 +153,10 @@ def _is_path(text: str) -> bool:
 
 def kind_of(drafter: Path) -> Kind:
     """What a drafter's file says it is. Raises ModelFormatError."""
-    return Kind.DSPARK if is_draft(GGUF.open(drafter)) else Kind.MODEL
+    file = GGUF.open(drafter)
+    if not is_draft(file):
+        return Kind.MODEL
+    return Kind.DSPARK if read_draft_spec(file).has_markov else Kind.DFLASH
 
 
 def existing(path: Path) -> Path:
@@ -165,13 +169,17 @@ def existing(path: Path) -> Path:
 
 
 def beside(target: Path) -> Path | None:
-    """Drafter named by convention, `dspark-<Target>-<Type>.gguf`, in the target's folder; the longest match."""
+    """Drafter named by convention, `dspark-<Target>-<Type>.gguf`, in the target's folder; the longest match.
+
+    `dflash-` in place of `dspark-` is the other kind, taken where there is no longer match of the first.
+    """
     if not target.is_file():
         return None
     stem = target.stem.lower()
-    found = [p for p in target.parent.glob("dspark-*.gguf") if stem.startswith(_target_of(p))]
+    files = [p for kind in (Kind.DSPARK, Kind.DFLASH) for p in target.parent.glob(f"{kind}-*.gguf")]
+    found = [p for p in files if stem.startswith(_target_of(p))]
     return max(found, key=lambda p: (len(_target_of(p)), p.name), default=None)
 
 
 def _target_of(drafter: Path) -> str:
-    return drafter.stem.lower().removeprefix("dspark-").rpartition("-")[0]
+    return drafter.stem.lower().partition("-")[2].rpartition("-")[0]

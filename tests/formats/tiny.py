@@ -211,3 +211,36 @@ def draft(*, own_heads: bool = False, d2t: bool = False, kind: GGMLQuantizationT
         "tokenizer.ggml.mask_token_id": (U32, MASK),
     }
     return Tiny("dflash", keys, tensors | weights.layers(1))
+
+
+KERNEL, GROUP, SELECTOR_RANK, CANDIDATES = 3, 16, 12, 7
+
+
+def dflash(*, second: bool = False, kind: GGMLQuantizationType = Q8_0, seed: int = 3) -> Tiny:
+    """Make a DFlash drafter of one layer: no Markov head; the second version convolves, and has a selector."""
+    plain = draft(kind=kind, seed=seed)
+    markov = {name: None for name in plain.tensors if name.startswith(("markov", "conf"))}
+    plain = plain.with_tensors(markov).with_keys(dflash__has_confidence_head=(BOOL, False))
+    if not second:
+        return plain
+    weights = _Weights(seed + 1, kind)
+    projected = 2 * KERNEL * (N_EMBD // GROUP)
+    tensors = {
+        "selector_predecessor.weight": weights.matrix(N_VOCAB, SELECTOR_RANK),
+        "selector_successor.weight": weights.matrix(N_VOCAB, SELECTOR_RANK),
+        "selector_hidden.weight": weights.matrix(SELECTOR_RANK, N_EMBD),
+    }
+    # the selector's rows are gathered, and its rank is no multiple of a block of quants
+    tensors = {name: Tensor(t.values, PLAIN if "hidden" not in name else kind) for name, t in tensors.items()}
+    for part in ("attn", "ffn"):
+        base = weights.random.standard_normal((2, KERNEL, N_EMBD)).astype(np.float32)
+        tensors |= {
+            f"blk.0.{part}_conv_base": Tensor(base),
+            f"blk.0.{part}_conv_proj.weight": weights.matrix(projected, N_EMBD),
+        }
+    return plain.with_tensors(dict(tensors)).with_keys(
+        dflash__conv_kernel_size=(U32, KERNEL),
+        dflash__conv_group_size=(U32, GROUP),
+        dflash__selector_rank=(U32, SELECTOR_RANK),
+        dflash__selector_top_k=(U32, CANDIDATES),
+    )

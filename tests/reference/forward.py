@@ -119,19 +119,31 @@ class DraftReference(Transformer):
 
         `pick(logits, k)` chooses the token of row k, on which the next row is based.
         """
+        hidden = self.block(features, anchor, gamma)
+        return self._chain(hidden, hidden @ self.head.T, anchor, pick)
+
+    def block(self, features: Array, anchor: int, rows: int) -> Array:
+        """Hidden states [rows, width] of the anchor and masks behind it."""
         n = len(features)
         context = self.norm(features @ self.w("fc").T, "enc.output_norm")
-        positions = np.arange(n, n + gamma, dtype=np.float64)
-        x = self.embedding[[anchor] + [self.spec.mask_token] * (gamma - 1)]
+        positions = np.arange(n, n + rows, dtype=np.float64)
+        x = self.embedding[[anchor] + [self.spec.mask_token] * (rows - 1)]
         for i in range(self.n_layer):
             normed = self.norm(x, f"blk.{i}.attn_norm")
-            k, v = self.keys_values(normed, positions, i)
+            around = self.around(normed, f"blk.{i}.attn")
+            inner = around(normed, 0)
+            k, v = self.keys_values(inner, positions, i)
             past_k, past_v = self.keys_values(context, np.arange(n, dtype=np.float64), i)
             k, v = np.concatenate((past_k, k)), np.concatenate((past_v, v))
-            x = x + self.attention(normed, positions, k, v, np.zeros((gamma, n + gamma)), i)
-            x = x + self.ffn(self.norm(x, f"blk.{i}.ffn_norm"), i)
-        hidden = self.norm(x, "output_norm")
-        return self._chain(hidden, hidden @ self.head.T, anchor, pick)
+            x = x + around(self.attention(inner, positions, k, v, np.zeros((rows, n + rows)), i), 1)
+            normed = self.norm(x, f"blk.{i}.ffn_norm")
+            around = self.around(normed, f"blk.{i}.ffn")
+            x = x + around(self.ffn(around(normed, 0), i), 1)
+        return self.norm(x, "output_norm")
+
+    def around(self, normed: Array, part: str) -> Callable[[Array, int], Array]:  # noqa: ARG002 - DFlash 2's
+        """What is done to a part's input (side 0) and output (1): nothing."""
+        return lambda x, _side: x
 
     def _chain(
         self, hidden: Array, logits: Array, anchor: int, pick: Callable[[Array, int], int]
@@ -149,3 +161,52 @@ class DraftReference(Transformer):
             previous = pick(logits[k], k)
             tokens.append(previous)
         return tokens, logits, np.array(confidences)
+
+
+class DFlashReference(DraftReference):
+    """DFlash: row k + 1 of a block is token k. The second version convolves along the block and has a selector.
+
+    After llama.cpp's src/models/dflash.cpp, for there is no paper of the second.
+    """
+
+    def draft(
+        self, features: Array, anchor: int, gamma: int, pick: Callable[[Array, int], int] = _greedy
+    ) -> tuple[list[int], Array, Array]:
+        """Tokens [γ], what each was picked from [γ, n_vocab] (−inf: no candidate), the share that it has there."""
+        hidden = self.block(features, anchor, gamma + 1)
+        logits = (hidden @ self.head.T)[1:]
+        tokens: list[int] = []
+        for k in range(gamma):
+            if self.spec.selector:
+                before = tokens[-1] if tokens else anchor
+                logits[k] = self._selected(logits[k], hidden[k + 1], before)
+            tokens.append(pick(logits[k], k))
+        shares = np.exp(logits - logits.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        return tokens, logits, shares[np.arange(gamma), tokens]
+
+    def _selected(self, logits: Array, hidden: Array, before: int) -> Array:
+        """logit(c) + Σ_r successor[c, r] · predecessor[before, r] · (selector · hidden)[r] for the k likeliest c."""
+        ids = np.argpartition(logits, -self.spec.selector)[-self.spec.selector :]
+        gate = self.w("selector_hidden") @ hidden
+        scores = np.full_like(logits, -np.inf)
+        scores[ids] = logits[ids] + self.w("selector_successor")[ids] @ (self.w("selector_predecessor")[before] * gate)
+        return scores
+
+    def around(self, normed: Array, part: str) -> Callable[[Array, int], Array]:
+        """Causal convolution along the block, its weights a base and what a projection of `normed` adds by group."""
+        if f"{part}_conv_base" not in self.file.tensors:
+            return super().around(normed, part)
+        n, width = normed.shape
+        size, kernel = self.number("conv_group_size"), self.number("conv_kernel_size")
+        base = self.file.rows(f"{part}_conv_base", slice(None)).reshape(2, kernel, width).astype(np.float64)
+        added = (normed @ self.w(f"{part}_conv_proj").T).reshape(n, 2, kernel, width // size)
+        weights = np.repeat(added, size, axis=-1) + base
+
+        def convolved(x: Array, side: int) -> Array:
+            total = np.zeros_like(x)
+            for tap in range(min(kernel, n)):
+                total[tap:] += weights[tap:, side, tap] * x[: n - tap]
+            return total
+
+        return convolved
