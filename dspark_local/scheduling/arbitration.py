@@ -99,8 +99,8 @@ class Arbiter(Auto):
 
     def _expected(self, requests: Sequence[Request]) -> _Round:
         """The round that Auto would choose; it changes nothing."""
-        n, resting = len(requests), self._resting and self._as_before(requests)
-        if any(r.limit for r in requests) and not resting:
+        n = len(requests)
+        if any(r.limit for r in requests) and not self._parking.still(requests):
             self._requests = requests
             self._foresee(requests)
             best = self._best(requests)

@@ -34,12 +34,16 @@ class Parking:
 
     def rests(self, requests: Sequence[Request]) -> bool:
         """Whether this round, too, parks unreckoned: those who rest do so until their time is up or a text is new."""
-        if self._rounds and len(requests) == self._resters and all(r.rounds for r in requests):
+        if self.still(requests):
             self._rounds -= 1
             self._waited += 1
             return True
         self._rounds = 0
         return False
+
+    def still(self, requests: Sequence[Request]) -> bool:
+        """Whether they would."""
+        return bool(self._rounds) and len(requests) == self._resters and all(r.rounds for r in requests)
 
     def rest(self, requests: Sequence[Request], rounds: int) -> None:
         """Reckon nothing for so many rounds."""
