@@ -62,6 +62,9 @@ class Preset(_Part):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+SILENT = Preset()
+
+
 class Row(_Part):
     """One name of the registry; `target` by quant, the default first; models.toml says what each field means."""
 
@@ -69,9 +72,14 @@ class Row(_Part):
     licence: str
     checked: str
     context: Annotated[int, Field(gt=0)] | None = None
-    sampling: Preset = Preset()
+    sampling: Preset = SILENT
     target: dict[Name, Source] = {}
     drafters: tuple[DrafterSource, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of what may draft; lookup, where nothing is known."""
+        return tuple(dict.fromkeys(d.kind for d in self.drafters)) or ("lookup",)
 
 
 _ROWS = TypeAdapter(dict[Name, Row])

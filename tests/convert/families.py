@@ -31,6 +31,7 @@ class Model:
     config: dict[str, Any]
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     steps: dict[str, Array] = field(default_factory=dict)  # of weights that are codes
+    inputs: list[Array] = field(default_factory=list)  # of each layer [n, hidden], in the last forward pass
 
     def __post_init__(self) -> None:
         self.text: dict[str, Any] = {**self.config, **self.config.get("text_config", {})}
@@ -217,7 +218,9 @@ class Model:
         x = self.w("embed_tokens.weight")[tokens] * (self.hidden**0.5 if self.gemma else 1)
         extra = self.per_layer(tokens, x)
         kept: dict[str, tuple[Array, Array]] = {}
+        self.inputs = []
         for i in range(self.layers):
+            self.inputs.append(x)
             n = f"layers.{i}."
             a = self.attention(self.norm(x, f"{n}input_layernorm.weight"), i, kept)
             if self.gemma:
