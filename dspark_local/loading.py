@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dspark_local.formats.inspection import Inspection
     from dspark_local.formats.translation import Translation
     from dspark_local.scheduling.policy import Policy
+    from dspark_local.types import SamplingParams
 
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
 MAX_SLOTS = 64
@@ -127,7 +128,7 @@ def load(
             target_model,
             model=pair.name,
             identity=f"{whose} {drafter.name}",
-            preset=read_preset(files.target),
+            preset=_preset(pair, files),
             max_waiting=max_waiting,
             **options,
         )
@@ -222,6 +223,11 @@ def _looked_at(pair: Pair) -> _Found:
         return _Found(kind, files, small, translation(files.target, small.target), pair.looks)
     files = inspect_files(pair.target, pair.drafter)
     return _Found(kind, files, looks=pair.looks)
+
+
+def _preset(pair: Pair, files: Inspection) -> SamplingParams:
+    """What the row says goes over what the file says."""
+    return replace(read_preset(files.target), **pair.sampling.model_dump(exclude_none=True))
 
 
 def _fitted(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dspark_local
-from dspark_local import DSparkError, Why, errors, loading
+from dspark_local import DSparkError, SamplingParams, Why, errors, loading
 from dspark_local.backend.probe import Verdict
+from dspark_local.models import registry
 from dspark_local.models.locations import beside, find
 from tests.formats import tiny
-from tests.formats.tiny import U32, Array
+from tests.formats.tiny import I32, U32, Array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,20 @@ def test_a_file_that_kills_the_child_either_way_is_refused(folder: Path, monkeyp
     monkeypatch.setattr(loading, "probe_once", lambda *_, **__: Verdict(ok=False, detail="it died of it", died=True))
     with pytest.raises(errors.ModelFormatError, match="died of it"):
         dspark_local.load(folder / "t.gguf")
+
+
+def test_a_row_says_how_its_model_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the row says goes over what the file says; the file's own stays where the row is silent."""
+    target = tiny.target().with_keys(
+        general__sampling__temp=(tiny.F32, 0.9), general__sampling__top_k=(I32, 20)
+    ).write(tmp_path / "sampled.gguf")
+    row = registry.row("demo").model_copy(update={"sampling": registry.Preset(temperature=0.6, min_p=0.1)})
+    monkeypatch.setattr(registry, "rows", lambda: {"house": row})
+    monkeypatch.setattr(registry, "installed_file", lambda _: target)
+    with dspark_local.load("house", drafter="none", ctx_size=128, threads=1) as runtime:
+        assert runtime.preset == SamplingParams(temperature=0.6, top_k=20, min_p=0.1)
+    with dspark_local.load(target, drafter="none", ctx_size=128, threads=1) as runtime:
+        assert runtime.preset == SamplingParams(temperature=0.9, top_k=20)
 
 
 def test_several_runtimes_live_side_by_side(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from dspark_local.formats.dflash import is_draft, read_draft_spec
 from dspark_local.formats.gguf import GGUF
 from dspark_local.models import registry
 from dspark_local.models.progress import Progress, silent
-from dspark_local.models.registry import Source
+from dspark_local.models.registry import SILENT, Preset, Source
 
 if TYPE_CHECKING:
     from dspark_local.models.registry import DrafterSource, Row
@@ -38,7 +38,8 @@ class Kind(StrEnum):
 class Pair:
     """Files of a target and, where a file drafts for it, of its drafter.
 
-    `kind` None: what that file says. `looks`: lookup makes its offers beside the drafter.
+    `kind` None: what that file says. `looks`: lookup makes its offers beside the drafter. `sampling` is what the row
+    of the registry recommends.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Pair:
     drafter: Path | None = None
     kind: Kind | None = None
     looks: bool = False
+    sampling: Preset = SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,14 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user's words mean, before anything is fetched; `kind` and `looks` as in Pair."""
+    """What the user's words mean, before anything is fetched; the rest as in Pair."""
 
     name: str
     target: Path | Remote
     drafter: Path | Remote | None = None
     kind: Kind | None = None
     looks: bool = False
+    sampling: Preset = SILENT
 
 
 def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = silent) -> Pair:
@@ -77,7 +80,7 @@ def find(model: str | Path, drafter: str | Path = "auto", progress: Progress = s
         _logger.warning("no drafter is known for %s, so only its text is looked up; --drafter names one", wanted.name)
     target = located(wanted.target, progress)
     drafter_file = located(wanted.drafter, progress, drafts_for=target) if wanted.drafter else None
-    return Pair(wanted.name, target, drafter_file, wanted.kind, wanted.looks)
+    return Pair(wanted.name, target, drafter_file, wanted.kind, wanted.looks, wanted.sampling)
 
 
 def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
@@ -98,7 +101,8 @@ def resolve(model: str | Path, drafter: str | Path = "auto") -> Wanted:
         row = registry.row(name)
         target = _remote(registry.quant(row, name, quant), quant or next(iter(row.target)))
         own = None
-    return _with_drafter(name, target, str(drafter), own=own, row=row)
+    wanted = _with_drafter(name, target, str(drafter), own=own, row=row)
+    return replace(wanted, sampling=row.sampling) if row else wanted
 
 
 def _with_drafter(name: str, target: Path | Remote, drafter: str, *, own: Path | None, row: Row | None) -> Wanted:
