@@ -16,6 +16,7 @@ import platformdirs
 import psutil
 
 from dspark_local.backend.probe_cache import probe_once
+from dspark_local.cli import wheels
 from dspark_local.errors import DSparkError
 from dspark_local.loading import CRASHING_BUILD, default_threads
 from dspark_local.models.locations import Pair, find
@@ -69,8 +70,7 @@ def llama() -> Iterator[Finding]:
         yield Finding(Level.FAIL, "llama.cpp", str(error))
         return
     yield Finding(Level.OK, "llama.cpp build", features(library.system_info()))
-    gpu = bool(library.api.llama_supports_gpu_offload())
-    yield Finding(Level.OK, "devices", "GPU and CPU" if gpu else "CPU (this build has no GPU backend)")
+    yield _devices(gpu=bool(library.api.llama_supports_gpu_offload()))
     yield _spinning("OPENMP" in features(library.system_info()).split(), os.environ)
     try:
         from dspark_local.backend import symbols  # noqa: F401, PLC0415 - checked at import
@@ -78,6 +78,16 @@ def llama() -> Iterator[Finding]:
         yield Finding(Level.FAIL, "C++ symbols", str(error))
     else:
         yield Finding(Level.OK, "C++ symbols", "all found")
+
+
+def _devices(*, gpu: bool) -> Finding:
+    """What the build drives, and how to get one for a GPU that it does not."""
+    if gpu:
+        return Finding(Level.OK, "devices", "GPU and CPU")
+    found = wheels.suggestion()
+    if found is None:
+        return Finding(Level.OK, "devices", "CPU (this build has no GPU backend, and no GPU is seen)")
+    return Finding(Level.WARN, "devices", f"CPU; this build has no backend for the GPU ({found[0]})", found[1])
 
 
 def features(system_info: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from dspark_local.backend.probe import Verdict
-from dspark_local.cli import checks
+from dspark_local.cli import checks, wheels
 from dspark_local.cli.checks import Finding, Level, features
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
     from .conftest import Command
 
@@ -78,6 +81,38 @@ def test_a_library_that_does_not_load_is_a_failure(monkeypatch: pytest.MonkeyPat
     (found,) = checks.llama()
     assert (found.level, found.subject) == (Level.FAIL, "llama.cpp")
     assert "does not load" in found.found
+
+
+@pytest.mark.parametrize(
+    ("cuda", "index"),
+    [
+        ((12, 4), "cu124"),
+        ((12, 8), "cu125"),
+        ((13, 1), "cu130"),
+        ((14, 0), "cu132"),
+        ((12, 0), "cu118"),
+        ((10, 2), "vulkan"),
+    ],
+)
+def test_a_driver_gets_the_newest_wheel_that_it_runs(cuda: tuple[int, int], index: str) -> None:
+    """Of its own major version first: a driver runs what was built for an older CUDA, never for a newer one."""
+    assert wheels.wheel(cuda) == index
+
+
+def test_a_gpu_that_the_build_does_not_drive_is_told_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What NVIDIA's tool prints names the CUDA; the command pins the version that this package needs."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '| NVIDIA-SMI 550.54  Driver Version: 550.54  CUDA Version: 12.4 |'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    found = checks._devices(gpu=False)
+    assert found.level == Level.WARN
+    assert "NVIDIA, CUDA 12.4" in found.found
+    assert found.remedy.endswith(f"{wheels.pinned()} --extra-index-url {wheels.INDEX}/cu124")
+    assert wheels.pinned().startswith("llama-cpp-python==")
+    assert checks._devices(gpu=True).level == Level.OK
 
 
 def test_features_are_those_that_are_on() -> None:
