@@ -28,6 +28,7 @@ STATS = {
     "predicted_n",
     "draft_n",
     "draft_n_accepted",
+    "accepted_by",
     "rounds",
     "accepted_length",
     "accepted_per_position",
@@ -185,6 +186,7 @@ def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
         "slots": 1,
         "threads": 1,
         "gpu_layers": 0,
+        "rpc": None,
         "remeasure": False,
     }
 
