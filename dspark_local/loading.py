@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dspark_local.backend.base import Target
+    from dspark_local.backend.model import Model
     from dspark_local.drafters.base import Drafter
     from dspark_local.formats.inspection import Inspection
     from dspark_local.formats.translation import Translation
@@ -66,6 +67,7 @@ def load(
     threads: int | None = None,
     gpu_layers: int = -1,
     keep_bytes: int | None = None,
+    rpc: str | None = None,
     remeasure: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Runtime:
@@ -76,8 +78,8 @@ def load(
     depend on seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number,
     wait for their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
     up to `keep_bytes` of memory keep what was said before in a slot that is taken again, 0 for nothing, by default an
-    eighth of what is free and at most 4 GiB;
-    `progress` hears (stage, share from 0 to 1).
+    eighth of what is free and at most 4 GiB; `rpc` names rpc-servers (host:port, commas between) over whose memory
+    `gpu_layers` of the target are spread, and nothing is fitted then; `progress` hears (stage, share from 0 to 1).
 
     The first time that a pair is loaded with a policy that reckons with costs, its decodes are timed for some seconds;
     `remeasure` times them again.
@@ -100,16 +102,19 @@ def load(
         unified=fixed_width is None,
         polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
     )
-    choice = _fitted(files, found.small, shape, ctx_size, gpu_layers)
+    choice = _fitted(files, found.small, shape, ctx_size, gpu_layers, rpc)
     shape = replace(shape, n_ctx=choice.n_ctx, kv=choice.kv)
-    extra_buffers = _try_out(files, choice.layers.target)
+    extra_buffers = _try_out(files, 0 if rpc else choice.layers.target)
     if found.small and extra_buffers:
         extra_buffers = _try_out(found.small, choice.layers.draft)
 
     # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
+    from dspark_local.backend import rpc as backend_rpc  # noqa: PLC0415
     from dspark_local.backend.llama import LlamaTarget  # noqa: PLC0415
     from dspark_local.backend.model import Model  # noqa: PLC0415
     from dspark_local.drafters import opening  # noqa: PLC0415
+
+    backend_rpc.use(rpc)
 
     def weights(path: Path, stage: str, layers: int) -> Model:
         return Model(path, gpu_layers=layers, extra_buffers=extra_buffers, progress=partial(report, stage))
@@ -141,12 +146,7 @@ def load(
     )
 
     def plain() -> Runtime:
-        with ExitStack() as undo:
-            shared = target_model.share()
-            undo.callback(shared.close)
-            beside = LlamaTarget(shared, shape)
-            undo.pop_all()
-        return runtime(beside, NoDrafter(), Fixed(0))
+        return runtime(_beside(target_model, shape), NoDrafter(), Fixed(0))
 
     with ExitStack() as undo:
         target_model = weights(files.target.path, "loading the target", choice.layers.target)
@@ -168,7 +168,7 @@ def load(
         if found.looks and kind is not Kind.LOOKUP:
             opened = opening.beside_lookup(opened)
         undo.callback(opened.drafter.close)
-        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers))
+        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc))
         if reckons(policy) and (remeasure or not known.measured):
             measure(
                 known.costs,
@@ -225,15 +225,29 @@ def _looked_at(pair: Pair) -> _Found:
     return _Found(kind, files, looks=pair.looks)
 
 
+def _beside(weights: Model, shape: Shape) -> Target:
+    """A second context over the same weights, without taps."""
+    from dspark_local.backend.llama import LlamaTarget  # noqa: PLC0415 - as in load
+
+    with ExitStack() as undo:
+        shared = weights.share()
+        undo.callback(shared.close)
+        target = LlamaTarget(shared, shape)
+        undo.pop_all()
+    return target
+
+
 def _preset(pair: Pair, files: Inspection) -> SamplingParams:
     """What the row says goes over what the file says."""
     return replace(read_preset(files.target), **pair.sampling.model_dump(exclude_none=True))
 
 
 def _fitted(
-    files: Inspection, small: Inspection | None, shape: Shape, ctx_size: int | None, gpu_layers: int
+    files: Inspection, small: Inspection | None, shape: Shape, ctx_size: int | None, gpu_layers: int, rpc: str | None
 ) -> fit.Choice:
     """How the models fit into this machine now, a small model that drafts set aside. Raises OutOfMemoryError."""
+    if rpc:
+        return fit.elsewhere(shape, gpu_layers)
     free = psutil.virtual_memory().available
     slots = shape.n_slots
     if choice := fit.if_small(files, small, n_ctx=shape.n_ctx, n_slots=slots, gpu_layers=gpu_layers, free=free):

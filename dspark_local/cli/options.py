@@ -36,6 +36,7 @@ class Options:
     threads: int | None = None
     gpu_layers: int = -1
     slots: int = 1
+    rpc: str | None = None
     system: str | None = None
 
     @property
@@ -70,6 +71,7 @@ class Options:
             slots=self.slots,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
+            rpc=self.rpc,
             remeasure=remeasure,
             progress=progress,
         )
@@ -92,6 +94,7 @@ _LOADING = (
     ),
     click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
     click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),
+    click.option("--rpc", metavar="HOST:PORT,…", help="Spread the target over these rpc-servers (docs/install.md)."),
 )
 _DRAFTING = (
     click.option("--no-draft", is_flag=True, help="Decode plainly, without a drafter."),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dspark_local.backend.appraisal import Buffer
+    from dspark_local.backend.base import Shape
     from dspark_local.formats.gguf import GGUF
     from dspark_local.formats.inspection import Inspection
 
@@ -67,6 +68,11 @@ class Choice:
     layers: Layers
     need: Need
     words: str = ""
+
+
+def elsewhere(shape: Shape, gpu_layers: int) -> Choice:
+    """As it was asked for: what other machines hold is theirs to know. The drafter stays here, where it is quick."""
+    return Choice(shape.n_ctx, shape.kv, Layers(gpu_layers, 0), Need(0, 0, 0, 0, 0))
 
 
 def context(target: GGUF, wanted: int | None) -> int:
