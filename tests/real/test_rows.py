@@ -57,6 +57,18 @@ def dspark(folder: Path, family: str) -> tuple[Model, Draft, Path, Path]:
     return target, draft, path, convert_draft(folder / "D", src, folder / "dspark-T-F16.gguf", type="F16")
 
 
+def dflash(folder: Path, family: str) -> tuple[Path, Path]:
+    """A target of the family, and a drafter without the Markov head."""
+    published = DRAFTS["deepspec"][1]
+    draft = Draft("deepspec", published)
+    tensors = {n: t for n, t in draft.tensors.items() if "markov" not in n and "confidence" not in n}
+    config = {k: v for k, v in published.items() if "markov" not in k} | {"architectures": ["DFlashDraftModel"]}
+    src = Model(family, CONFIGS[family]).write(folder / "T")
+    checkpoints.write(folder / "D", config, tensors, tokenized=False)
+    path = convert_target(src, folder / "T-F16.gguf", type="F16")
+    return path, convert_draft(folder / "D", src, folder / "dflash-T-F16.gguf", type="F16")
+
+
 def small(folder: Path, family: str) -> tuple[Path, Path]:
     """A target of the family, and a smaller model of the same."""
     config = CONFIGS[family]
@@ -82,6 +94,8 @@ def test_a_row_loads_with_its_kind_of_drafter_and_is_lossless(tmp_path: Path, fa
     """Token for token over windows' lengths, with as many rewinds, greedy and drawn."""
     if kind == "dspark":
         _, _, target, drafter = dspark(tmp_path, family)
+    elif kind == "dflash":
+        target, drafter = dflash(tmp_path, family)
     elif kind == "model":
         target, drafter = small(tmp_path, family)
     else:
