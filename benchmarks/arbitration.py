@@ -16,6 +16,7 @@ import argparse
 import random
 import re
 import sys
+import tempfile
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dspark_local.backend.base import Vocab
+    from dspark_local.models.locations import Pair
     from dspark_local.runtime import Runtime
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "demo"))  # scripts, not a package
@@ -199,11 +201,13 @@ def replayed(texts: list[Recorded]) -> str:
 def clocked(shape: str, asked: list[Prompt], *, tokens: int, threads: int | None) -> str:
     """Tokens per second of both runtimes, prompt by prompt in turns."""
     pair = scaled_pair(SIZES[shape], types=Q4)
+    assert pair.drafter
     ratios: dict[str, list[float]] = {}
     options = {"ctx_size": 2048, "threads": threads}
     with (
-        load(pair.target, drafter="auto", **options) as both,
-        load(pair.target, drafter="dspark", **options) as alone,
+        tempfile.TemporaryDirectory() as folder,  # where auto finds the drafter by its name
+        load(_named(pair, Path(folder)), drafter="auto", **options) as both,
+        load(pair.target, drafter=pair.drafter, **options) as alone,
     ):
         for seed, prompt in enumerate(asked):
             rates = [answer(r, prompt, seed=seed, max_tokens=tokens).rate for r in (alone, both)]
@@ -212,6 +216,12 @@ def clocked(shape: str, asked: list[Prompt], *, tokens: int, threads: int | None
     print(file=sys.stderr)
     rows = [(kind, str(len(r)), f"{geometric_mean(r):.2f} ×") for kind, r in ratios.items()]
     return table(("kind", "prompts", "both / drafter alone"), rows)
+
+
+def _named(pair: Pair, folder: Path) -> Path:
+    (folder / "dspark-Scaled-Q4_0.gguf").symlink_to(pair.drafter or "")
+    (folder / "Scaled-Q4_0.gguf").symlink_to(pair.target)
+    return folder / "Scaled-Q4_0.gguf"
 
 
 def load_recorded() -> list[Recorded]:
