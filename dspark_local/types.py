@@ -239,9 +239,9 @@ class Stats:
     draft_n_accepted: int = 0
     admitted_at: list[int] = field(default_factory=list)
     accepted_at: list[int] = field(default_factory=list)
-    accepted_by: dict[str, int] = field(default_factory=dict)
     widths: int = 0
     times: RoundTimes = field(default_factory=RoundTimes)
+    accepted_by: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: Round) -> None:
         """Count one round in."""
