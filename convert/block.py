@@ -48,8 +48,10 @@ def read_block(config: Config, target: Target) -> Block:
         raise config.fault(f"draft_vocab_size {draft_vocab} is more than vocab_size {vocab}")
     if not isinstance(rank, int) or rank < 0:
         raise config.fault(f"markov_rank must be a number, not {shown(rank)}")
-    # exports of the speculators library begin a block with a token that is no draft, DeepSpec's do not
+    # exports of the speculators library, and DFlash as first published, begin a block with a token that is no draft;
+    # DeepSpec's do not
     speculators = "transformer_layer_config" in config.values or "aux_hidden_state_layer_ids" in config.values
+    dflash = "DFlashDraftModel" in config.get("architectures", ())
     causal = config.get("is_causal", nested.get("causal"))
     size = either("block_size")
     if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= _LONGEST_BLOCK:  # noqa: PLR2004 - anchor and draft
@@ -58,7 +60,7 @@ def read_block(config: Config, target: Target) -> Block:
         size=size,
         layers=_layers(config, either, target),
         mask=_mask(config, either("mask_token_id")),
-        sample_from_anchor=config.flag("sample_from_anchor", default=not speculators),
+        sample_from_anchor=config.flag("sample_from_anchor", default=not (speculators or dflash)),
         causal=bool(causal),
         markov_rank=rank,
         draft_vocab=draft_vocab,

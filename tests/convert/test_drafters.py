@@ -92,6 +92,7 @@ def test_a_plain_dflash_drafter_has_no_heads_but_the_target_s(tmp_path: Path, ar
     out = GGUF.open(convert_draft(tmp_path / "D", src, tmp_path / "d.gguf", type="F16"))
     assert not [name for name in out.tensors if name.startswith(("markov", "conf", "token_embd", "output.w"))]
     assert out.meta("dflash.has_confidence_head") is False
+    assert out.meta("dflash.sample_from_anchor") is (architecture == "Qwen3DSparkModel")  # DeepSpec's drafts there
 
 
 def put(**changes: object) -> Callable[[Draft, dict[str, Any]], None]:
