@@ -93,8 +93,8 @@ def read_draft_spec(gguf: GGUF) -> DraftSpec:
         draft_vocab_size=_length(gguf, "d2t") if has_d2t else vocab,
         markov_rank=_length(gguf, "markov_w1.weight") if has_markov else 0,
         selector=selector,
-        # DFlash's row 0 denoises the anchor itself, whatever the key says
-        sample_from_anchor=has_markov and _flag(gguf, "sample_from_anchor", default=_DEFAULT_ANCHORS),
+        # row 0 of DFlash denoises the anchor itself, unless the file says otherwise, as DeepSpec's DFlash does
+        sample_from_anchor=not selector and _flag(gguf, "sample_from_anchor", default=has_markov and _DEFAULT_ANCHORS),
         causal=_flag(gguf, "attention.causal", default=False),
         has_confidence_head="conf_proj.weight" in tensors,
         has_d2t=has_d2t,

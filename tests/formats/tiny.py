@@ -220,7 +220,9 @@ def dflash(*, second: bool = False, kind: GGMLQuantizationType = Q8_0, seed: int
     """Make a DFlash drafter of one layer: no Markov head; the second version convolves, and has a selector."""
     plain = draft(kind=kind, seed=seed)
     markov = {name: None for name in plain.tensors if name.startswith(("markov", "conf"))}
-    plain = plain.with_tensors(markov).with_keys(dflash__has_confidence_head=(BOOL, False))
+    plain = plain.with_tensors(markov).with_keys(
+        dflash__has_confidence_head=(BOOL, False), dflash__sample_from_anchor=None
+    )
     if not second:
         return plain
     weights = _Weights(seed + 1, kind)
