@@ -54,6 +54,20 @@ class Several:
         self._main.rewind(slot, n)
         self._lookup.rewind(slot, n)
 
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold what another one does; another text begins there for lookup."""
+        self._lookup.rewind(slot, 0)
+        self._main.copy(source, slot, n)
+
+    def state(self, slot: int, tokens: Many[int], most: int) -> bytearray:
+        """What the drafter holds: lookup finds its own again in the text."""
+        return self._main.state(slot, tokens, most)
+
+    def restore(self, slot: int, state: bytearray, tokens: Many[int]) -> None:
+        """Put it back."""
+        self._lookup.rewind(slot, 0)
+        self._main.restore(slot, state, tokens)
+
     def close(self) -> None:
         """Free the drafter's model."""
         self._main.close()
