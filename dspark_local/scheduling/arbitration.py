@@ -62,6 +62,8 @@ class Arbiter(Auto):
 
     def admit(self, confidences: Sequence[Sequence[float]], drafted: Sequence[int]) -> list[int]:
         """What was settled for who takes an offer; ℓ as Auto has it for who drafted."""
+        if not drafted:
+            return []
         slots = [r.slot for r in self._asked if r.slot in self._taken or r.slot in self._others.slots]
         own = [i for i, slot in enumerate(slots) if slot not in self._taken]
         admitted = iter(Auto.admit(self, [confidences[i] for i in own], [drafted[i] for i in own]))
