@@ -30,7 +30,7 @@ class Item:
 class Outlook:
     """Bytes: of a model's files and its drafter's, of those still to fetch, and what is free of memory and of disk.
 
-    `drafter`: whether something drafts.
+    `drafter`: whether a model drafts.
     """
 
     size: int
@@ -70,7 +70,7 @@ def outlook(model: str, drafter: str = "auto") -> Outlook:
         elif where:
             more, lacking = _remote(where, checkpoints=drafts)
             size, missing = size + more, missing + lacking
-    return Outlook(size, missing, psutil.virtual_memory().available, _disk(), wanted.kind != "none")
+    return Outlook(size, missing, psutil.virtual_memory().available, _disk(), wanted.drafter is not None)
 
 
 def _here(name: str) -> bool:

@@ -66,7 +66,7 @@ def against_plain(stats: Stats | None, record: Round | None, raced: float | None
 
 def fits(outlook: Outlook) -> str:
     """Whether a model can be fetched and loaded here, as far as sizes of files tell."""
-    parts = [] if outlook.drafter else ["no drafter is known, so it decodes plainly"]
+    parts = [] if outlook.drafter else ["no model drafts for it"]
     if outlook.missing:
         room = "" if outlook.missing < outlook.disk else f", more than the disk's {size(outlook.disk)}"
         parts.append(f"{size(outlook.missing)} to fetch{room}")

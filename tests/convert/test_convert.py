@@ -30,7 +30,7 @@ def test_a_converted_pair_runs(tmp_path: Path, kind: str) -> None:
     drafter = convert_draft(checkpoints.draft(tmp_path / "D"), src, tmp_path / f"dspark-T-{kind}.gguf", type=kind)
     inspect_files(target, drafter)
     with dspark_local.load(target, ctx_size=128, threads=1) as runtime:
-        assert runtime.info.drafter == "dspark"
+        assert runtime.info.drafter == "dspark, lookup"
         assert runtime.generate("the thing", max_tokens=8).result().stats.rounds > 0
 
 

@@ -63,6 +63,7 @@ def test_sequences_at_once_say_what_each_says_alone(slots: int) -> None:
     assert together == texts(drafter="none", temperature=0.7, fixed_width=4)
 
 
+@pytest.mark.slow
 def test_forks_of_the_fast_mode_are_few(record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture) -> None:
     """Without fixed width a near-tie may fork a text; the rate is printed, and most texts are the same."""
     forks = 0

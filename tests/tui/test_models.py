@@ -111,7 +111,7 @@ def test_whether_it_fits_is_said_in_words() -> None:
     )
     said = fits(Outlook(9 * GB, 9 * GB, 8 * GB, 7 * GB, drafter=False))
     assert said == (
-        "no drafter is known, so it decodes plainly · 9.0 GB to fetch, more than the disk's 7.0 GB · "
+        "no model drafts for it · 9.0 GB to fetch, more than the disk's 7.0 GB · "
         "does not fit: its files alone take 9.0 GB of 8.0 GB of memory that are free now"
     )
 
