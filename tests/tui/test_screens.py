@@ -1,4 +1,4 @@
-"""Every screen on three terminals, held against the text that it showed when somebody last looked.
+"""Every screen on two terminals, held against the text that it showed when somebody last looked.
 
 DSPARK_LOOK=1 writes what is seen now to tests/tui/screens: look at the difference before it is committed.
 """
@@ -39,7 +39,7 @@ CARDS = (
     ("f6", "models", "5.0 GB to fetch"),
     ("f9", "setup", "min-p"),
 )
-SIZES = [(60, 20), (80, 24), (120, 40)]
+SIZES = [(60, 20), (120, 40)]
 ANSWER = "It removes *common* margins:\n\n```python\ntextwrap.dedent(text)\n```\n\n- everywhere\n- **only** those\n"
 _CLOCKED = (  # what depends on the machine and the moment
     (re.compile(r"[▁▂▃▄▅▆▇█]"), " "),
