@@ -64,6 +64,17 @@ class Terminal:
             time.sleep(0.05)
         raise AssertionError(f"{text!r} {'stays' if gone else 'does not come'}:\n{self.seen()}")
 
+    def ends(self) -> int:
+        """Wait until the program has ended; returns its exit code."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            told = self._tmux("display-message", "-p", "-t", "chat", "#{pane_dead} #{pane_dead_status}")
+            dead, code = told.split(" ")
+            if dead == "1":
+                return int(code)
+            time.sleep(0.05)
+        raise AssertionError(f"it does not end:\n{self.seen()}")
+
     def _tmux(self, *arguments: str, check: bool = True) -> str:
         assert _TMUX
         environment = {**os.environ, "TERM": "xterm-256color"}

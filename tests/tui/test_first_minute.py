@@ -22,7 +22,7 @@ def steps() -> list[tuple[str, str]]:
 
 
 def test_the_first_minute_is_as_it_is_written_down(tmp_path: Path) -> None:
-    """Every line of docs/first-minute.md: its keys are typed, and its words are seen."""
+    """Every line of docs/first-minute.md: its keys are typed, and its words are seen. The last one quits."""
     assert len(steps()) > 20
     with Terminal(tmp_path) as terminal:
         for keys, seen in steps():
@@ -30,6 +30,7 @@ def test_the_first_minute_is_as_it_is_written_down(tmp_path: Path) -> None:
                 terminal.type(keys.replace("Ctrl+", "C-").replace("Alt+", "M-") if "+" in keys else keys)
             if seen:
                 terminal.until(seen)
+        assert terminal.ends() == 0
 
 
 def test_no_color_and_no_motion_are_obeyed(tmp_path: Path) -> None:
