@@ -124,28 +124,12 @@ class Rebased:
     confidence: float
 
 
-class Target(Protocol):
-    """The model whose text is wanted, with a KV cache for each of its slots.
-
-    `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
-    `n_batch` most tokens in one decode.
-    """
-
-    n_ctx: int
-    n_vocab: int
-    n_slots: int
-    n_batch: int
+class Cached(Protocol):
+    """A model with a KV cache for each of its slots."""
 
     @property
     def busy(self) -> float:
         """Seconds spent inside the model's decodes so far."""
-        ...
-
-    def decode(self, spans: Sequence[Span]) -> list[Rows]:
-        """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
-
-        Raises BackendError when the model fails, NoRoomError where the cache is full; the caches are then as before.
-        """
         ...
 
     def rewind(self, slot: int, n: int) -> None:
@@ -179,7 +163,27 @@ class Target(Protocol):
         ...
 
 
-class Draft(Protocol):
+class Target(Cached, Protocol):
+    """The model whose text is wanted, with a KV cache for each of its slots.
+
+    `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
+    `n_batch` most tokens in one decode.
+    """
+
+    n_ctx: int
+    n_vocab: int
+    n_slots: int
+    n_batch: int
+
+    def decode(self, spans: Sequence[Span]) -> list[Rows]:
+        """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
+
+        Raises BackendError when the model fails, NoRoomError where the cache is full; the caches are then as before.
+        """
+        ...
+
+
+class Draft(Cached, Protocol):
     """A drafter's model beside its target, with a cache of its own for the same slots.
 
     `block_size` is the most tokens in one block, `n_batch` the most rows in one injection.
@@ -187,11 +191,6 @@ class Draft(Protocol):
 
     block_size: int
     n_batch: int
-
-    @property
-    def busy(self) -> float:
-        """Seconds spent inside the model's decodes so far."""
-        ...
 
     def inject(self, features: Sequence[Features]) -> None:
         """Write the target's hidden states of committed tokens into the cache.
@@ -205,36 +204,6 @@ class Draft(Protocol):
 
         Raises BackendError when the model fails.
         """
-        ...
-
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions of a slot."""
-        ...
-
-    def copy(self, source: int, slot: int, n: int) -> None:
-        """Let a slot hold the first n positions of another one, or as many as that holds, and nothing else.
-
-        Raises BackendError where caches cannot be copied; the slot is then empty.
-        """
-        ...
-
-    def state(self, slot: int, most: int) -> bytearray:
-        """What a slot holds, as bytes for `restore`.
-
-        Raises BackendError if they are more than `most`, or a cache cannot be taken out whole.
-        """
-        ...
-
-    def restore(self, slot: int, state: bytearray) -> int:
-        """Let a slot hold what `state` said of some slot of such a context, and nothing else: so many positions.
-
-        Raises BackendError if it does not fit; the slot is then empty. They must be bytes that `state` returned:
-        llama.cpp hardly checks them.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free what is held; twice is fine."""
         ...
 
 

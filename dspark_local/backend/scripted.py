@@ -55,8 +55,37 @@ def one_hot(n_vocab: int, token: int) -> Floats:
     return row
 
 
+class _Cached:
+    """Caches that are lists of tokens, slot by slot."""
+
+    __slots__ = ()
+    caches: list[list[int]]
+
+    def rewind(self, slot: int, n: int) -> None:
+        """Forget all but the first n positions."""
+        assert n <= len(self.caches[slot]), "cannot keep what is not there"
+        del self.caches[slot][n:]
+
+    def copy(self, source: int, slot: int, n: int) -> None:
+        """Let a slot hold the first n positions of another one."""
+        assert source != slot
+        self.caches[slot] = self.caches[source][:n]
+
+    def state(self, slot: int, most: int) -> bytearray:
+        """The cache as bytes."""
+        state = bytearray(np.array(self.caches[slot], np.int32).tobytes())
+        if len(state) > most:
+            raise BackendError("the scripted cache is too large")
+        return state
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        """Put a cache back."""
+        self.caches[slot] = np.frombuffer(state, np.int32).tolist()
+        return len(self.caches[slot])
+
+
 @dataclass(slots=True)
-class ScriptedTarget:
+class ScriptedTarget(_Cached):
     """A target whose logits are `logits(prefix)`. Its hidden states are the token and its position."""
 
     logits: LogitsOf
@@ -104,35 +133,13 @@ class ScriptedTarget:
             np.array(hidden, np.float32) if self.taps else None,
         )
 
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions."""
-        assert n <= len(self.caches[slot]), "cannot keep what is not there"
-        del self.caches[slot][n:]
-
-    def copy(self, source: int, slot: int, n: int) -> None:
-        """Let a slot hold the first n positions of another one."""
-        assert source != slot
-        self.caches[slot] = self.caches[source][:n]
-
-    def state(self, slot: int, most: int) -> bytearray:
-        """The cache as bytes."""
-        state = bytearray(np.array(self.caches[slot], np.int32).tobytes())
-        if len(state) > most:
-            raise BackendError("the scripted cache is too large")
-        return state
-
-    def restore(self, slot: int, state: bytearray) -> int:
-        """Put a cache back."""
-        self.caches[slot] = np.frombuffer(state, np.int32).tolist()
-        return len(self.caches[slot])
-
     def close(self) -> None:
         """Mark it closed."""
         self.closed = True
 
 
 @dataclass(slots=True)
-class ScriptedDraft:
+class ScriptedDraft(_Cached):
     """A draft model over a ScriptedTarget's hidden states.
 
     Row k of a block is `logits(prefix)` of the prefix that ends with the k most likely tokens before it, as a
@@ -176,28 +183,6 @@ class ScriptedDraft:
             prefix.append(int(np.argmax(rows[-1])))
         confidences = None if self.confidence is None else np.full(gamma, self.confidence, np.float32)
         return Drafted(np.stack(rows), confidences)
-
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions."""
-        assert n <= len(self.caches[slot]), "cannot keep what is not there"
-        del self.caches[slot][n:]
-
-    def copy(self, source: int, slot: int, n: int) -> None:
-        """Let a slot hold the first n positions of another one."""
-        assert source != slot
-        self.caches[slot] = self.caches[source][:n]
-
-    def state(self, slot: int, most: int) -> bytearray:
-        """The cache as bytes."""
-        state = bytearray(np.array(self.caches[slot], np.int32).tobytes())
-        if len(state) > most:
-            raise BackendError("the scripted cache is too large")
-        return state
-
-    def restore(self, slot: int, state: bytearray) -> int:
-        """Put a cache back."""
-        self.caches[slot] = np.frombuffer(state, np.int32).tolist()
-        return len(self.caches[slot])
 
     def close(self) -> None:
         """Nothing is held."""
