@@ -59,7 +59,12 @@ class Options:
         return [*system, Message("user", prompt)]
 
     def open(
-        self, model: str, progress: Callable[[str, float], None] | None = None, *, remeasure: bool = False
+        self,
+        model: str,
+        progress: Callable[[str, float], None] | None = None,
+        *,
+        max_waiting: int | None = None,
+        remeasure: bool = False,
     ) -> Runtime:
         """Load the pair; what the user chose of sampling goes over the model's own preset. Raises as `load` does."""
         runtime = load(
@@ -69,6 +74,7 @@ class Options:
             fixed_width=FIXED_WIDTH if self.fixed_width else None,
             ctx_size=self.ctx_size,
             slots=self.slots,
+            max_waiting=max_waiting,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
             rpc=self.rpc,

@@ -85,7 +85,6 @@ def command(
     limits = Limits(
         body=max_body,
         prompt=max_prompt,
-        queue=max_queue,
         seconds=max_seconds,
         grace=grace,
         max_tokens=options.max_tokens,
@@ -93,7 +92,7 @@ def command(
     with bound(host, port) as listener:
         signal.signal(signal.SIGTERM, _end)
         with Progress() as progress:
-            runtime = options.open(model, progress)
+            runtime = options.open(model, progress, max_waiting=max_queue)
         with runtime:
             app = create_app(runtime, key=api_key or None, host=host, limits=limits, name=name, origins=cors)
             address = f"[{host}]" if ":" in host else host

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from dspark_local.errors import ContextError, DSparkError, QueueFullError
+from dspark_local.errors import ContextError, DSparkError
 from dspark_local.events import Finish, RoundDone, Text, Thinking, ToolCall
 from dspark_local.server.errors import Refusal
 from dspark_local.server.metrics import Metrics
@@ -59,15 +59,14 @@ class Part:
 
 
 class Desk:
-    """Takes requests for one runtime, as long as there is room in the queue."""
+    """Takes requests for one runtime."""
 
     def __init__(self, runtime: Runtime, limits: Limits, *, name: str | None = None) -> None:
         """`name` is what clients call the model; its own, if None."""
         self.runtime = runtime
         self.limits = limits
         self.name = name or runtime.info.model
-        self.metrics = Metrics()
-        self._taken = 0
+        self.metrics = Metrics(runtime)
 
     def check(self, model: str) -> None:
         """Raise Refusal unless this is the model's name."""
@@ -81,23 +80,11 @@ class Desk:
 
     async def take(self, ask: Ask) -> Job:
         """Begin an answer. Raises Refusal, or what the runtime raises."""
-        if self._taken >= self.runtime.info.n_slots + self.limits.queue:
-            raise QueueFullError("too many requests wait already; try again")
-        self._count(1)
-        try:
-            return Job(await _in_thread(lambda: self._begin(ask)), ask, self)
-        except BaseException:
-            self._count(-1)
-            raise
+        return Job(await _in_thread(lambda: self._begin(ask)), ask, self)
 
     async def count(self, ask: Ask) -> int:
         """Tokens of its conversation."""
         return await _in_thread(lambda: len(self._encoded(ask)))
-
-    def leave(self, job: Job) -> None:
-        """A job is over."""
-        self._count(-1)
-        self.metrics.ended(job.generation.stats.snapshot())
 
     def _begin(self, ask: Ask) -> Generation:
         most = self.limits.prompt
@@ -112,12 +99,6 @@ class Desk:
         if ask.prompt is None:
             return Toolset.of(self.runtime.vocab, ask.tools, ask.tool_choice).encode(ask.messages)
         return self.runtime.vocab.encode(ask.prompt, special=True) if isinstance(ask.prompt, str) else ask.prompt
-
-    def _count(self, n: int) -> None:
-        self._taken += n
-        running = min(self._taken, self.runtime.info.n_slots)
-        self.metrics.running.set(running)
-        self.metrics.waiting.set(self._taken - running)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -161,7 +142,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self.generation.cancel()
-        self.desk.leave(self)
+        self.desk.metrics.ended(self.generation.stats)
 
     async def parts(self) -> AsyncIterator[Part]:
         """Round by round. Raises Refusal for what goes wrong.

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 class Limits:
     """`body` bytes and `prompt` tokens of a request; no number of the latter means as many as the context holds.
 
-    `queue` requests may wait while all slots are taken. An answer may take `seconds` from the request on, and has at
-    most `max_tokens` where the request names no number. A client may take nothing of a stream, or send nothing of a
+    How many requests may wait is the runtime's `max_waiting`. An answer may take `seconds` from the request on, and has
+    at most `max_tokens` where the request names no number. A client may take nothing of a stream, or send nothing of a
     body, for `stall` seconds. At shutdown, answers may end within `grace` seconds.
     """
 
     body: int = 8 << 20
     prompt: int | None = None
-    queue: int = 64
     seconds: float = 600.0
     stall: float = 30.0
     grace: float = 30.0

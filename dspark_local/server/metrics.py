@@ -10,21 +10,24 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from dspark_local.runtime import Runtime
     from dspark_local.types import Stats
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counters of one server, in a registry of their own."""
+    """Counters of one server over a runtime, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "dspark_requests", "Requests by path and status.", ["path", "status"], registry=registry
         )
-        self.running = Gauge("dspark_requests_running", "Requests that hold a slot.", registry=registry)
-        self.waiting = Gauge("dspark_requests_waiting", "Requests that wait for a slot.", registry=registry)
+        running = Gauge("dspark_requests_running", "Requests that hold a slot.", registry=registry)
+        running.set_function(lambda: runtime.running)
+        waiting = Gauge("dspark_requests_waiting", "Requests that wait for a slot.", registry=registry)
+        waiting.set_function(lambda: runtime.waiting)
         self.prompt = Counter("dspark_prompt_tokens", "Tokens of prompts.", registry=registry)
         self.predicted = Counter("dspark_predicted_tokens", "Tokens of answers.", registry=registry)
         self.rounds = Counter("dspark_rounds", "Rounds of answers.", registry=registry)

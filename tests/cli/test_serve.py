@@ -15,7 +15,6 @@ from dspark_local.cli.main import main
 from .conftest import ANSWER, start
 
 if TYPE_CHECKING:
-    from dspark_local.server.limits import Limits
 
     from .conftest import Call
 
@@ -67,19 +66,16 @@ def test_a_server_that_was_killed_starts_again() -> None:
 
 def test_its_options_reach_the_loader(loads: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots, drafting and sampling are the loader's and the preset's; the rest is the server's."""
-    seen: dict[str, Limits] = {}
-
     class Server:
         def run(self, **_: object) -> None:
             pass
 
-    def server(_app: object, limits: Limits) -> Server:
-        seen["limits"] = limits
+    def server(_app: object, _limits: object) -> Server:
         return Server()
 
     monkeypatch.setattr("dspark_local.server.listening.server", server)
     arguments = ["--port", "0", "--slots", "3", "--no-draft", "--temperature", "0.5", "--max-queue", "7"]
     assert main(["serve", "demo", *arguments]) == 0
     (call,) = loads
-    assert (call.model, call.options["slots"], call.options["drafter"]) == ("demo", 3, "none")
-    assert seen["limits"].queue == 7
+    told = (call.options[option] for option in ("slots", "drafter", "max_waiting"))
+    assert (call.model, *told) == ("demo", 3, "none", 7)

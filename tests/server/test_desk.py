@@ -43,8 +43,8 @@ async def test_a_late_reader_loses_nothing(late: bool) -> None:
 
 async def test_a_request_that_nobody_waits_for_is_given_up() -> None:
     """Its task may be cancelled at any await of the desk: the place is free again, and the slot."""
-    with scripted_runtime(LONG, seconds=0.01) as runtime:
-        desk = Desk(runtime, Limits(queue=0))
+    with scripted_runtime(LONG, seconds=0.01, max_waiting=0) as runtime:
+        desk = Desk(runtime, Limits())
         for turns in range(12):
             task = asyncio.create_task(desk.take(ask()))
             for _ in range(turns):
@@ -53,9 +53,10 @@ async def test_a_request_that_nobody_waits_for_is_given_up() -> None:
             try:
                 job = await task
             except asyncio.CancelledError:
-                continue
-            with job:
                 pass
-        await asyncio.wait_for(until_still(runtime), 30)
+            else:
+                with job:
+                    pass
+            await asyncio.wait_for(until_still(runtime), 30)
         with await desk.take(ask()) as job, pytest.raises(QueueFullError):
             await desk.take(ask())

@@ -183,7 +183,7 @@ def test_a_hundred_megabytes_are_refused_unread(serve: Serve) -> None:
 
 def test_a_full_queue_is_told_at_once(serve: Serve) -> None:
     """503 with Retry-After, Anthropic's 529; once there is room again, an answer."""
-    server = serve(scripted_runtime(LONG, seconds=SLOW), Limits(queue=1))
+    server = serve(scripted_runtime(LONG, seconds=SLOW, max_waiting=1))
     taken = [raw(server, request({"stream": True})) for _ in range(2)]
     while server.metric("requests_waiting") < 1:
         time.sleep(0.01)
