@@ -95,13 +95,15 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def chatting(
-    runtime: Runtime,
+    runtime: Runtime | Callable[[Any, Any], Runtime],
     *,
     size: tuple[int, int] = (100, 30),
     settings: Settings | None = None,
     store: Conversations | None = None,
 ) -> AsyncIterator[Chat]:
-    app = ChatApp(lambda _choice, _progress: runtime, settings or Settings(), lambda: store or Conversations(None))
+    """The chat over a runtime, or over what `runtime` loads."""
+    load = runtime if callable(runtime) else lambda _choice, _progress: runtime
+    app = ChatApp(load, settings or Settings(), lambda: store or Conversations(None))
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             await until(pilot, lambda: isinstance(app.screen, ChatScreen))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,10 +22,10 @@ from dspark_local.tui.wording import fits
 from tests.models.conftest import DATA, FILE, REPO, hub
 from tests.models.hub import PIECE
 
-from .driver import PATIENCE, Chat, until
+from .driver import PATIENCE, Chat, chatting, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from dspark_local.runtime import Runtime
     from tests.models.hub import Hub
@@ -56,18 +55,6 @@ class Shop:
         runtime = scripted_runtime(f"I am {choice.model}.")
         self.made.append(runtime)
         return runtime
-
-
-@asynccontextmanager
-async def shopping(shop: Shop, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Chat]:
-    app = ChatApp(shop, Settings(), lambda: Conversations(None))
-    try:
-        async with app.run_test(size=size, notifications=True) as pilot:
-            await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-            await pilot.pause()
-            yield Chat(app, pilot)
-    finally:
-        app.close()
 
 
 async def listed(chat: Chat, text: str = "") -> ModelsScreen:
@@ -119,7 +106,7 @@ def test_whether_it_fits_is_said_in_words() -> None:
 async def test_a_model_is_exchanged_and_the_conversation_stays() -> None:
     """The old one is closed before the new one is loaded; progress is shown; the next answer is the new one's."""
     shop = Shop()
-    async with shopping(shop) as chat:
+    async with chatting(shop) as chat:
         await chat.ask("Who?")
         await chat.answered()
         shop.go.clear()
@@ -143,7 +130,7 @@ async def test_a_model_that_does_not_load_leaves_ways_on() -> None:
     """What went wrong in one line; again, another model, or back to the one before; the chat is still there."""
     shop = Shop()
     shop.refused = {"huge"}
-    async with shopping(shop) as chat:
+    async with chatting(shop) as chat:
         await chat.ask("Who?")
         await chat.answered()
         chat.app.load(Choice(model="huge"))
@@ -184,7 +171,7 @@ async def test_another_model_can_be_chosen_when_the_first_does_not_load() -> Non
 async def test_a_policy_that_reckons_is_loaded() -> None:
     """For it the machine is measured; the model stays the same."""
     shop = Shop()
-    async with shopping(shop) as chat:
+    async with chatting(shop) as chat:
         chat.prompt.insert("/policy auto")
         await chat.press("enter")
         await chat.until(lambda: len(shop.made) == 2)
@@ -198,7 +185,7 @@ async def test_a_policy_that_reckons_is_loaded() -> None:
 async def test_an_engine_that_stopped_leads_to_the_models() -> None:
     """The message names the key, and the same model is loaded again with the chat in place."""
     shop = Shop()
-    async with shopping(shop) as chat:
+    async with chatting(shop) as chat:
         shop.made[0]._engine.step = broken
         await chat.press(*"Who?", "enter")
         await chat.until(lambda: "F6 loads the model again" in chat.seen())
@@ -218,7 +205,7 @@ def broken() -> None:
 async def test_a_model_is_fetched_while_the_chat_goes_on(hub: Hub) -> None:
     """By its hub id, with its size said first; when it has arrived, a notice says so and the list knows it."""
     hub.pause = 0.001
-    async with shopping(Shop()) as chat:
+    async with chatting(Shop()) as chat:
         screen = await listed(chat, f"{REPO}:Q4_K_M")
         await chat.until(lambda: "3 MB to fetch" in said(screen))
         assert hub.sent == 0
@@ -236,7 +223,7 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(hub: Hub) -> None:
 async def test_a_download_is_stopped_and_goes_on_where_it_was(hub: Hub) -> None:
     """F8 stops it; nothing half is taken for a model, and the next pull fetches only the rest."""
     hub.pause = 0.02
-    async with shopping(Shop(), size=(60, 20)) as chat:
+    async with chatting(Shop(), size=(60, 20)) as chat:
         screen = await listed(chat, f"{REPO}:Q4_K_M")
         await chat.press("enter")
         await chat.until(lambda: hub.sent > 3 * PIECE)
@@ -256,7 +243,7 @@ async def test_a_download_is_stopped_and_goes_on_where_it_was(hub: Hub) -> None:
 async def test_what_the_hub_refuses_is_said_in_the_list(hub: Hub) -> None:
     """And Enter on it is a notice; the screen stays."""
     hub.status = 503
-    async with shopping(Shop()) as chat:
+    async with chatting(Shop()) as chat:
         screen = await listed(chat, "no/where")
         await chat.until(lambda: "out of order" in said(screen))
         assert screen.query_one("#outlook").has_class("-error")
@@ -268,6 +255,6 @@ async def test_what_the_hub_refuses_is_said_in_the_list(hub: Hub) -> None:
 @pytest.mark.parametrize("name", ["../nothing.gguf", "nothing-at-all"])
 async def test_a_name_that_there_is_not_is_said_at_once(name: str) -> None:
     """As the command line would say it."""
-    async with shopping(Shop()) as chat:
+    async with chatting(Shop()) as chat:
         screen = await listed(chat, name)
         await chat.until(lambda: "no such file" in said(screen))
