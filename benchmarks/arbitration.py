@@ -59,7 +59,6 @@ from questions import Material
 
 RECORDED = COSTS.with_name("arbitration.npz")
 WIDE = 2 * BLOCK  # γ of a modelled table, so that it reaches as far as lookup's drafts
-LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +101,7 @@ def recorded(runtime: Runtime, asked: Iterable[Prompt], max_tokens: int) -> list
         known = trace(said.rounds, GAMMA, prompt, depth=said.stats.prompt_n - 1)
         vocab = runtime.vocab
         tokens = vocab.encode(prompt.prompt, special=True) if prompt.raw else encode_chat(vocab, prompt.messages)
-        if known and said.repeated < LOOPS:
+        if known and not said.loops:
             found.append(Recorded(tuple(tokens), said.finish.tokens[: len(known)], known))
     print(file=sys.stderr)
     return found

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dspark_local.bench.loops import loops
 from dspark_local.events import Finish, RoundDone
 from dspark_local.types import SamplingParams
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from dspark_local.runtime import Runtime
     from dspark_local.types import Round, Stats
 
-
-_NGRAM = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,9 @@ class Answer:
         return self.seconds - times.draft - times.verify - times.inject
 
     @property
-    def repeated(self) -> float:
-        """Share of 8-grams that occurred before: text that loops drafts well and proves nothing."""
-        tokens = self.finish.tokens
-        grams = [tokens[i : i + _NGRAM] for i in range(len(tokens) - _NGRAM + 1)]
-        return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    def loops(self) -> bool:
+        """Whether its text loops; then no figure counts it."""
+        return loops(self.finish.tokens)
 
 
 def answer(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> Answer:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dspark_local.scheduling.reliability import Reliability
 
 Conversation = tuple["Message", ...]
-_LOOPS = 0.1  # as in bench.trials: text that loops drafts well and proves nothing
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Task:
     @cached_property
     def counted(self) -> list[Answer]:
         """Answers that do not loop."""
-        return [a for a in self.answers if a.repeated < _LOOPS]
+        return [a for a in self.answers if not a.loops]
 
     @property
     def rounds(self) -> int:
@@ -113,7 +112,7 @@ def evaluate(
                 sampling = SamplingParams(temperature=temperature, seed=seed + i)
                 runtime.policy = Fixed(gamma)
                 answers.append(_asked(runtime, conversation, sampling, max_tokens))
-                if plain and answers[-1].repeated < _LOOPS:
+                if plain and not answers[-1].loops:
                     runtime.policy = policy
                     drafted = _asked(runtime, conversation, sampling, max_tokens)
                     speeds.append(drafted.rate / _asked(plain, conversation, sampling, max_tokens).rate)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dspark_local.scheduling.policy import Policy
 
 PLAIN, AUTO, ORACLE = "plain", "auto", "oracle"
-_LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
 _WARM = 8  # tokens of the first answer of each runtime, which is not counted
 
 
@@ -53,7 +52,7 @@ class Trials:
     @property
     def looping(self) -> list[int]:
         """Prompts whose plain answer loops. No figure counts them."""
-        return [i for i, answers in enumerate(self.answers[PLAIN]) if answers[0].repeated >= _LOOPS]
+        return [i for i, answers in enumerate(self.answers[PLAIN]) if answers[0].loops]
 
     def of_kind(self, kind: str | None) -> list[int]:
         """Prompts of a kind that count; all that do for None."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
+from dspark_local.bench.loops import loops
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_NGRAM = 8
-_LOOPS = 0.1  # share of repeated 8-grams from which on a text loops
 _SHORTEST = 8
 
 
@@ -46,9 +46,8 @@ class Text:
 
     @cached_property
     def loops(self) -> bool:
-        """Whether a tenth of its 8-grams, or more, occurred before: such text is easy to foresee, and no lesson."""
-        grams = [self.answer[i : i + _NGRAM].tobytes() for i in range(len(self.answer) - _NGRAM + 1)]
-        return bool(grams) and 1 - len(set(grams)) / len(grams) >= _LOOPS
+        """Whether the answer does: such text is easy to foresee, and no lesson."""
+        return loops(self.answer)
 
     @property
     def teaches(self) -> bool:
