@@ -37,12 +37,13 @@ class Slots:
     """The slots of an engine.
 
     A reused prefix is cut to whole prefill chunks of `chunk` tokens, counted from what was prefilled; with chunk 1
-    every cached token counts, generated ones included.
+    every cached token counts, generated ones included. `whole`: only what a slot holds as a whole can be gone on with.
     """
 
-    def __init__(self, n: int, *, chunk: int = 1) -> None:
+    def __init__(self, n: int, *, chunk: int = 1, whole: bool = False) -> None:
         self._slots = [_Slot() for _ in range(n)]
         self._chunk = chunk
+        self._whole = whole
         self._taken = 0
 
     @property
@@ -101,7 +102,7 @@ class Slots:
         found = [
             (self.cut(common(s.tokens, tokens, min(s.start, len(tokens) - 1)), s.start), s)
             for slot in self._slots
-            if (s := slot.sequence) and not s.prefilled
+            if (s := slot.sequence) and not s.prefilled and not self._whole
         ]
         longest, leader = max(found, key=lambda f: f[0], default=(0, None))
         return (leader, longest) if leader and longest > n else None
@@ -136,7 +137,8 @@ class Slots:
             held.sequence.cached = 0
 
     def _usable(self, slot: _Slot, tokens: Many[int]) -> int:
-        return self.cut(self._common(slot, tokens), slot.prefilled)
+        n = self.cut(self._common(slot, tokens), slot.prefilled)
+        return 0 if self._whole and n < slot.held else n
 
     def _common(self, slot: _Slot, tokens: Many[int]) -> int:
         return common(slot.text, tokens, min(slot.held, len(tokens) - 1))

@@ -167,13 +167,15 @@ class Target(Cached, Protocol):
     """The model whose text is wanted, with a KV cache for each of its slots.
 
     `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
-    `n_batch` most tokens in one decode.
+    `n_batch` most tokens in one decode. `forgetful`: what a sliding window hides of a slot may be gone, so that a cache
+    goes on only where it ends.
     """
 
     n_ctx: int
     n_vocab: int
     n_slots: int
     n_batch: int
+    forgetful: bool
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode and keep their keys and values; one Rows per span, in order.

@@ -46,6 +46,8 @@ class LlamaTarget:
         if self._taps:
             self._taps.attach(self.context.pointer)
         self._unified = shape.unified
+        # in a stream that several share, llama.cpp gives away the cells that are behind a sequence's window
+        self.forgetful: bool = shape.unified and shape.n_slots > 1 and api.llama_model_n_swa(model.pointer) > 0
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
         self.n_batch = self.context.n_batch

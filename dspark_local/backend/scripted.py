@@ -95,6 +95,7 @@ class ScriptedTarget(_Cached):
     n_batch: int = 512
     seconds: float = 0.0  # that each decode takes
     taps: bool = True
+    forgetful: bool = False
     fail_at: int | None = None  # number of the first decode that raises BackendError, tries counted
     fails: int = 1  # how many do so in a row
     tries: int = 0

@@ -162,3 +162,24 @@ def test_a_window_is_rewound_past_its_end(tmp_path: Path, family: str) -> None:
     expected = target.forward(TOKENS)[3 * WINDOW :]
     error = np.sqrt(((np.array(found) - expected) ** 2).mean() / (expected**2).mean())
     assert error < 0.005, error
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma4"])
+def test_slots_with_a_window_leave_each_others_beginnings_alone(tmp_path: Path, family: str) -> None:
+    """Requests of several slots, one of which goes back far behind its end, say what each says alone."""
+    src = Model(family, CONFIGS[family]).write(tmp_path / "T")
+    target = convert_target(src, tmp_path / "t.gguf", type="F16")
+    a, b = [t % 250 + 1 for t in range(96)], [(7 * t) % 250 + 1 for t in range(96)]
+    greedy = SamplingParams(logprobs=0)
+
+    def said(*, slots: int) -> list[list[float]]:
+        options: dict[str, Any] = {"drafter": "none", "ctx_size": 256, "threads": 1, "keep_bytes": 0}
+        answers = []
+        with dspark_local.load(target, slots=slots, **options) as runtime:
+            for prompts in ([a, b], [a[:60], b], [b[:30], a[:96]]) * 2:
+                running = [runtime.generate(p, greedy, max_tokens=40) for p in prompts]
+                answers += [[entry.logprob for entry in g.result().logprobs] for g in running]
+        return answers
+
+    for ours, alone in zip(said(slots=2), said(slots=1), strict=True):
+        np.testing.assert_allclose(ours[:8], alone[:8], atol=0.02)
