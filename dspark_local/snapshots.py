@@ -70,10 +70,14 @@ class Snapshots:
         return best, n
 
     def used(self, snapshot: Snapshot, *, whole: bool) -> None:
-        """One was restored: it goes if a slot has all of it now, else it is the latest."""
-        self._kept.remove(snapshot)
-        if not whole:
-            self._kept.append(snapshot)
+        """One was restored: it goes if a slot has all of it now, else it is the latest.
+
+        It may have made way already, to what the slot held before.
+        """
+        if snapshot in self._kept:
+            self._kept.remove(snapshot)
+            if not whole:
+                self._kept.append(snapshot)
 
 
 def _least(a: Snapshot, b: Snapshot) -> int:

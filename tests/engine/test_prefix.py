@@ -246,6 +246,18 @@ def kept(tokens: list[int], size: int) -> Snapshot:
     return Snapshot(tokens, 0, bytearray(size), bytearray())
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_snapshot_that_made_way_while_it_was_put_back_stays_away(whole: bool) -> None:
+    """The slot that it goes to may hold what it is a beginning of, and that is kept first."""
+    begun, longer = kept([1] * LEAST, 10), kept([1] * LEAST + [2], 10)
+    held = Snapshots(100)
+    held.add(begun)
+    held.add(longer)
+    held.used(begun, whole=whole)
+    assert held.best([*longer.tokens, 3], lambda n, _: n) == (longer, LEAST + 1)
+    assert len(held) == 1
+
+
 def test_snapshots_stay_within_their_budget() -> None:
     """The ones not used for longest go; one that a longer text begins with goes first; too large a one is refused."""
     held = Snapshots(100)
