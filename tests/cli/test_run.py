@@ -184,6 +184,7 @@ def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
         "fixed_width": 4,
         "ctx_size": 512,
         "slots": 1,
+        "max_waiting": None,
         "threads": 1,
         "gpu_layers": 0,
         "rpc": None,
