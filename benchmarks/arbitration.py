@@ -97,12 +97,13 @@ def recorded(runtime: Runtime, asked: Iterable[Prompt], max_tokens: int) -> list
     runtime.policy, found = Recording(GAMMA), []
     for seed, prompt in enumerate(asked):
         print(f"\r{seed + 1} answers", end="", file=sys.stderr, flush=True)
-        said = answer(runtime, prompt, seed=seed, max_tokens=max_tokens + GAMMA)
-        known = trace(said.rounds, GAMMA, prompt, depth=said.stats.prompt_n - 1)
+        said = answer(runtime, prompt, seed=seed, max_tokens=1 + max_tokens + GAMMA)
+        known = trace(said.rounds, GAMMA, prompt, prompt_n=said.stats.prompt_n)
         vocab = runtime.vocab
         tokens = vocab.encode(prompt.prompt, special=True) if prompt.raw else encode_chat(vocab, prompt.messages)
         if known and not said.loops:
-            found.append(Recorded(tuple(tokens), said.finish.tokens[: len(known)], known))
+            first, text = said.finish.tokens[:1], said.finish.tokens[1:]  # no block was drafted for the first
+            found.append(Recorded((*tokens, *first), text[: len(known)], known))
     print(file=sys.stderr)
     return found
 

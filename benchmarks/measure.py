@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One answer: `seconds` from its first round to its end, prefill left out; `times` what its decodes took."""
+    """One answer: `seconds` from its first round to its end, prefill left out; `times` what its decodes took.
+
+    Its first token came with the prefill.
+    """
 
     tokens: tuple[int, ...]
     seconds: float
@@ -22,12 +25,12 @@ class Run:
     @property
     def rate(self) -> float:
         """Tokens per second."""
-        return len(self.tokens) / self.seconds
+        return (len(self.tokens) - 1) / self.seconds
 
     @property
     def accepted_length(self) -> float:
         """Tokens committed per round, the target's own included (τ)."""
-        return len(self.tokens) / self.rounds
+        return (len(self.tokens) - 1) / self.rounds
 
 
 def progress(line: str, *, last: bool) -> None:

@@ -32,7 +32,7 @@ class Tape:
     def record(self, name: str, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Keep a call. Arguments stay as they are: the engine makes new ones for every round."""
         self.calls.append(lambda: call(*arguments))
-        if name == "decode" and not any(span.logits for span in arguments[0]):
+        if name == "decode" and any(span.outputs is not None for span in arguments[0]):
             self.prefilled = len(self.calls)
 
     def play(self) -> float:
@@ -90,7 +90,7 @@ class Share:
     @property
     def ceiling_rate(self) -> float:
         """Tokens per second if nothing came between the decodes."""
-        return len(self.run.tokens) / self.ceiling
+        return (len(self.run.tokens) - 1) / self.ceiling
 
 
 def against_ceiling(ours: Ours, question: Question, max_tokens: int) -> Share:

@@ -147,14 +147,14 @@ class Server:
 def parse(said: dict[str, Any]) -> Run:
     """A run from a /completion response.
 
-    `predicted_per_second` leaves out the first token, which came with the prefill. Each round commits one token more
-    than it accepts.
+    `predicted_per_second` leaves out the first token, which came with the prefill. Each round after it commits one
+    token more than it accepts.
     """
     timings = said["timings"]
     tokens = tuple(said["tokens"])
     rate = timings["predicted_per_second"]
-    rounds = timings["predicted_n"] - timings.get("draft_n_accepted", 0)
-    return Run(tokens, len(tokens) / rate, rounds, RoundTimes())
+    rounds = len(tokens) - 1 - timings.get("draft_n_accepted", 0)
+    return Run(tokens, (len(tokens) - 1) / rate, rounds, RoundTimes())
 
 
 def sampling(question: Question) -> dict[str, Any]:

@@ -134,13 +134,13 @@ def _turn(
             _ask(engine, state.tokens, 1)
         elif way == "another slot":
             holder = engine.add([*state.tokens, prompt[-1]], GREEDY, max_tokens=n * 10)
-            while not holder.stats.rounds:
+            while not holder.stats.predicted_n:
                 engine.step()
         began, before = time.perf_counter(), engine.target.rows
         if way == "file":
             engine.adopt(saving.read(path, "benchmark"))
         sequence = engine.add(prompt, GREEDY, max_tokens=n)
-        while not sequence.stats.rounds:
+        while not sequence.stats.predicted_n:
             engine.step()
         found.seconds.append(time.perf_counter() - began)
         found.rows.append(engine.target.rows - before)

@@ -89,7 +89,7 @@ def _open(model: Model, target: Path, draft: Path, opened: ExitStack) -> tuple[L
     shape = Shape(n_ctx=512, width=8, threads=default_threads())
     ours = opened.enter_context(closing(LlamaTarget(model.share(), shape, layers=spec.target_layers)))
     drafter = opened.enter_context(closing(LlamaDraft(Model(draft), ours, spec, shape)))
-    (rows,) = ours.decode([Span(0, 0, PROMPT, logits=False)])
+    (rows,) = ours.decode([Span(0, 0, PROMPT, outputs=0)])
     assert rows.hidden is not None
     drafter.inject([Features(0, 0, rows.hidden)])
     return ours, drafter

@@ -63,7 +63,7 @@ class Decoding:
             return error
 
     def _decode(self, target: Target, spans: list[Span]) -> list[Rows]:
-        if self._width is None or not spans[0].logits:
+        if self._width is None or not spans[0].n_outputs:
             return _decoded(target, spans)
         return self._padded(target, spans, self._width)
 

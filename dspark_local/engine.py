@@ -19,7 +19,7 @@ from dspark_local.prefill import CHUNK, Prefill
 from dspark_local.sampling.logprobs import logprobs
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.sequence import Sequence
-from dspark_local.types import FinishReason, Round, RoundTimes
+from dspark_local.types import FinishReason, Round, RoundTimes, Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +125,8 @@ class Engine:
         committed = self._decode(spans, chunks, drafts)
         self._prefill.learn(count(chunks), clock.decoded(prefilled=count(chunks), verified=count(spans)))
         times = clock.stop()
-        for sequence in (*waiting, *due):
-            sequence.stats.times += RoundTimes(prefill=times.total)
-        return self._record(committed, plan, proposals, drafts, times)
+        begun = self._begin([*waiting, *due], committed, times)
+        return begun + self._record(committed, plan, proposals, drafts, times)
 
     def finish(self, sequence: Sequence, reason: FinishReason, *, keep: int | None = None) -> None:
         """End a sequence; both caches keep what its first `keep` tokens (all, if None) are worth."""
@@ -240,7 +239,7 @@ class Engine:
             try:
                 if isinstance(rows, FAILURES):
                     raise rows
-                if span.logits:
+                if span.n_outputs:
                     picked = self._accept(sequence, drafts.get(span.slot, ()), rows)
                     self._keep(sequence, picked.tokens)
                     committed[sequence] = picked
@@ -276,6 +275,19 @@ class Engine:
         sequence.tokens += tokens
         self.target.rewind(sequence.slot, sequence.cached)
 
+    def _begin(
+        self, prompted: list[Sequence], committed: dict[Sequence, Picked], times: RoundTimes
+    ) -> list[tuple[Sequence, Round]]:
+        """What a step was to those who had a prompt in it: time, and a first token that came with the last chunk."""
+        aside, records = RoundTimes(prefill=times.total), []
+        for sequence in prompted:
+            if picked := committed.pop(sequence, None):
+                said = tuple(picked.tokens), tuple(picked.logprobs)
+                records.append(self._count(sequence, Round(said[0], times=aside, why=Why.PROMPT, logprobs=said[1])))
+            else:
+                sequence.stats.times += aside
+        return records
+
     def _record(
         self,
         committed: dict[Sequence, Picked],
@@ -303,13 +315,17 @@ class Engine:
                 plain=plan.plain,
                 logprobs=tuple(picked.logprobs),
             )
-            sequence.stats.add(record)
-            records.append((sequence, record))
-            if reason := self._ended(sequence):
-                self.finish(sequence, reason)
+            records.append(self._count(sequence, record))
         if records:
             self.policy.observe([record for _, record in records])
         return records
+
+    def _count(self, sequence: Sequence, record: Round) -> tuple[Sequence, Round]:
+        """Count a record in, and see whether the answer ends with it."""
+        sequence.stats.add(record)
+        if reason := self._ended(sequence):
+            self.finish(sequence, reason)
+        return sequence, record
 
     def _ended(self, sequence: Sequence) -> FinishReason | None:
         if self._is_end(sequence.anchor):

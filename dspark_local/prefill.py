@@ -22,8 +22,9 @@ class Prefill:
     """Plans chunks within the rows of one step.
 
     `whole` cuts prompts at multiples of `chunk` only, whatever else runs, as the fixed-width mode wants; otherwise they
-    are cut where the rows end. The oldest prompt gets half of the rows, or what the others leave: so it waits for
-    nobody, and a long one holds up no short one. The others come by how little they still need.
+    are cut where the rows end, and the last chunk takes the anchor along, so that the first token comes with it. The
+    oldest prompt gets half of the rows, or what the others leave: so it waits for nobody, and a long one holds up no
+    short one. The others come by how little they still need.
     """
 
     def __init__(self, chunk: int, *, whole: bool) -> None:
@@ -41,13 +42,13 @@ class Prefill:
             return []
         rows = self._rows_beside(room, len(waiting) / streaming) if streaming else self._chunk
         oldest, *others = waiting
-        others.sort(key=_left)
+        others.sort(key=self._left)
         if self._whole:
             return self._in_turns(oldest, others, rows)
         spans = []
         for sequence in (oldest, *others):
-            spare = rows - sum(map(_left, others)) if sequence is oldest else 0
-            n = min(_left(sequence), max(spare, (rows + 1) // 2) if sequence is oldest else rows)
+            spare = rows - sum(map(self._left, others)) if sequence is oldest else 0
+            n = min(self._left(sequence), max(spare, (rows + 1) // 2) if sequence is oldest else rows)
             rows -= n
             if n:
                 spans.append(_span(sequence, n))
@@ -58,7 +59,7 @@ class Prefill:
         self._turn = not self._turn
         spans: list[Span] = []
         for sequence in (oldest, *others) if self._turn else (*others, oldest):
-            n = min(_left(sequence), self._chunk - sequence.cached % self._chunk)
+            n = min(self._left(sequence), self._chunk - sequence.cached % self._chunk)
             if n <= rows or not spans:
                 spans.append(_span(sequence, n))
                 rows -= n
@@ -73,6 +74,9 @@ class Prefill:
         rows = self._chunk if math.isinf(self._rate) else min(self._chunk, max(LEAST, int(self._rate * seconds)))
         return rows if self._whole or room < self._chunk // 2 else min(rows, room)
 
+    def _left(self, sequence: Sequence) -> int:
+        return sequence.start - sequence.cached + (not self._whole)
+
     def learn(self, rows: int, seconds: float) -> None:
         """Take in what a decode with chunks took; a few rows say nothing of many."""
         if rows >= LEAST and seconds > 0:
@@ -80,10 +84,7 @@ class Prefill:
             self._rate = timed if math.isinf(self._rate) else self._rate + _STEP * (timed - self._rate)
 
 
-def _left(sequence: Sequence) -> int:
-    return sequence.start - sequence.cached
-
-
 def _span(sequence: Sequence, n: int) -> Span:
     end = sequence.cached + n
-    return Span(sequence.slot, sequence.cached, sequence.tokens[sequence.cached : end], logits=False)
+    outputs = int(end == len(sequence.tokens))
+    return Span(sequence.slot, sequence.cached, sequence.tokens[sequence.cached : end], outputs)

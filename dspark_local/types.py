@@ -186,6 +186,7 @@ class RoundTimes:
 class Why(StrEnum):
     """Why a round drafted as it did."""
 
+    PROMPT = "prompt"  # no round: the token came with the prompt's last chunk
     DRAFT = "draft"  # it pays
     PROBE = "probe"  # parked, and looking whether it would pay again
     PARK = "park"  # plain decoding is faster now
@@ -228,7 +229,8 @@ class Round:
 class Stats:
     """Running sums over the rounds of one sequence. Names that llama.cpp's `timings` has are kept.
 
-    `accepted_by` counts accepted drafts by the drafter's name.
+    `accepted_by` counts accepted drafts by the drafter's name; `first_n` is 1 where the first token came with the
+    prompt, of which `rounds` know nothing.
     """
 
     seed: int = 0
@@ -242,11 +244,16 @@ class Stats:
     widths: int = 0
     times: RoundTimes = field(default_factory=RoundTimes)
     accepted_by: dict[str, int] = field(default_factory=dict)
+    first_n: int = 0
 
     def add(self, record: Round) -> None:
         """Count one round in."""
-        self.rounds += 1
         self.predicted_n += len(record.tokens)
+        self.times += record.times
+        if record.why is Why.PROMPT:
+            self.first_n += len(record.tokens)
+            return
+        self.rounds += 1
         self.draft_n += record.admitted
         self.draft_n_accepted += record.accepted
         self.widths += record.width
@@ -254,7 +261,6 @@ class Stats:
             self.accepted_by[record.by] = self.accepted_by.get(record.by, 0) + record.accepted
         _count(self.admitted_at, record.admitted, of=record.admitted)
         _count(self.accepted_at, record.accepted, of=record.admitted)
-        self.times += record.times
 
     def snapshot(self) -> Stats:
         """A copy that stays as it is while the rounds go on."""
@@ -264,7 +270,7 @@ class Stats:
     @property
     def accepted_length(self) -> float:
         """Tokens committed per round, the target's own included (τ)."""
-        return self.predicted_n / self.rounds if self.rounds else 0.0
+        return (self.predicted_n - self.first_n) / self.rounds if self.rounds else 0.0
 
     @property
     def accepted_per_position(self) -> list[float]:
@@ -278,9 +284,9 @@ class Stats:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens committed per second, prefill left out as llama.cpp's `predicted_per_second` does."""
+        """Tokens committed per second of rounds: prefill left out, and what came with it, as llama.cpp has it."""
         seconds = self.times.total - self.times.prefill
-        return self.predicted_n / seconds if seconds > 0 else 0.0
+        return (self.predicted_n - self.first_n) / seconds if seconds > 0 else 0.0
 
 
 def _count(at: list[int], n: int, of: int) -> None:

@@ -53,20 +53,28 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive tokens of one slot, the first at absolute position `start`."""
+    """Consecutive tokens of one slot, the first at absolute position `start`.
+
+    `outputs` is how many of them, the last ones, logits are wanted of; None is all.
+    """
 
     slot: int
     start: int
     tokens: Sequence[int]
-    logits: bool = True  # False in prefill, where nothing is picked
+    outputs: int | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of logits that a decode of it yields."""
+        return len(self.tokens) if self.outputs is None else self.outputs
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What a target decode yields for one span, row by row in its order.
 
-    `logits` [n, n_vocab], or [0, n_vocab] where the span wanted none; `hidden` [n, taps · width], the tapped
-    layers' inputs side by side, or None when nothing is tapped.
+    `logits` [n_outputs, n_vocab]; `hidden` [n, taps · width], the tapped layers' inputs side by side, or None when
+    nothing is tapped.
     """
 
     logits: Floats

@@ -65,20 +65,18 @@ class LlamaTarget:
         assert self._unified or len({len(span.tokens) for span in spans}) == 1
         self._batch.clear()
         for span in spans:
-            self._batch.add(span.slot, span.start, span.tokens, logits=span.logits)
+            self._batch.add(span.slot, span.start, span.tokens, outputs=span.n_outputs)
         if self._taps:
             self._taps.begin()
         self.context.decode(self._batch, [(s.slot, s.start) for s in spans])
         return self._rows(spans)
 
     def _rows(self, spans: Sequence[Span]) -> list[Rows]:
-        n_outputs = sum(len(s.tokens) for s in spans if s.logits)
-        logits = self._logits(n_outputs)
+        logits = self._logits(sum(s.n_outputs for s in spans))
         hidden = self._taps.rows(sum(len(s.tokens) for s in spans)) if self._taps else None
         rows, at, out = [], 0, 0
         for span in spans:
-            n = len(span.tokens)
-            wanted = n if span.logits else 0
+            n, wanted = len(span.tokens), span.n_outputs
             rows.append(Rows(logits[out : out + wanted], None if hidden is None else hidden[at : at + n]))
             at, out = at + n, out + wanted
         return rows
@@ -151,7 +149,7 @@ class LlamaDraft:
         """Write hidden states into the cache at their positions, in one decode."""
         self._features.clear()
         for f in features:
-            self._features.add(f.slot, f.start, f.rows, logits=False)
+            self._features.add(f.slot, f.start, f.rows, outputs=0)
         self._context.decode(self._features, [(f.slot, f.start) for f in features])
 
     def draft(self, blocks: Sequence[Block], gamma: int) -> list[Drafted]:
@@ -161,7 +159,7 @@ class LlamaDraft:
         masks = [self._spec.mask_token] * (n - 1)
         self._tokens.clear()
         for block in blocks:
-            self._tokens.add(block.slot, block.start, [block.anchor, *masks], logits=True)
+            self._tokens.add(block.slot, block.start, [block.anchor, *masks])
         held = [(block.slot, block.start) for block in blocks]
         self._context.decode(self._tokens, held)
         for slot, start in held:

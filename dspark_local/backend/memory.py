@@ -55,8 +55,8 @@ class Batch:
         """Start over."""
         self.struct.n_tokens = 0
 
-    def add(self, slot: int, start: int, rows: Sequence[int] | Floats, *, logits: bool) -> None:
-        """Append consecutive rows of one slot: tokens, or embeddings [n, width]."""
+    def add(self, slot: int, start: int, rows: Sequence[int] | Floats, *, outputs: int | None = None) -> None:
+        """Append consecutive rows of one slot, tokens or embeddings [n, width], with outputs of the last or of all."""
         a = self.struct.n_tokens
         b = a + len(rows)
         assert b <= len(self._pos), "the batch is full"
@@ -66,5 +66,7 @@ class Batch:
             self._embd[a:b] = rows
         self._pos[a:b] = np.arange(start, start + len(rows))
         self._seq[a:b] = slot
-        self._logits[a:b] = logits
+        self._logits[a:b] = outputs is None
+        if outputs:
+            self._logits[b - outputs : b] = True
         self.struct.n_tokens = b

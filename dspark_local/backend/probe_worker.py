@@ -72,7 +72,7 @@ def _round(job: Job, held: ExitStack) -> None:
     target = held.enter_context(closing(LlamaTarget(model, shape, layers=spec.target_layers if spec else ())))
     model.encode(_ALL_BYTES, special=False)
     tokens = [i % model.n_vocab for i in range(_N_TOKENS)]
-    rows = target.decode([Span(0, 0, tokens, logits=False)])[0]
+    rows = target.decode([Span(0, 0, tokens, outputs=0)])[0]
     if job.draft and spec:
         draft = held.enter_context(closing(LlamaDraft(_model(job, job.draft), target, spec, shape)))
         assert rows.hidden is not None

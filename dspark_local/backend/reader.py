@@ -60,7 +60,7 @@ class Reader:
 
     def _decode(self, start: int, tokens: Sequence[int]) -> None:
         self._batch.clear()
-        self._batch.add(0, start, tokens, logits=True)
+        self._batch.add(0, start, tokens)
         self._taps.begin()
         self._context.decode(self._batch, [(0, start)])
 

@@ -124,9 +124,10 @@ class ScriptedTarget(_Cached):
         assert span.start == len(cache), "positions must continue the cache"
         assert span.start + len(span.tokens) <= self.n_ctx, "the context is full"
         logits = []
-        for token in span.tokens:
+        first = len(span.tokens) - span.n_outputs
+        for k, token in enumerate(span.tokens):
             cache.append(token)
-            if span.logits:
+            if k >= first:
                 logits.append(self.logits(tuple(cache)))
         hidden = [(token, span.start + k) for k, token in enumerate(span.tokens)]
         return Rows(

@@ -83,6 +83,6 @@ class ChainTiming(Timing):
         if self._small is None:
             return 0.0
         began = self._small.busy
-        self._small.decode([Span(0, 0, [0] * rows, logits=False)])
+        self._small.decode([Span(0, 0, [0] * rows, outputs=0)])
         self._small.rewind(0, 0)
         return self._small.busy - began

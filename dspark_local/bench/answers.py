@@ -33,8 +33,8 @@ class Answer:
 
     @property
     def rate(self) -> float:
-        """Tokens per second."""
-        return len(self.finish.tokens) / self.seconds
+        """Tokens per second; the one that came with the prompt counts only where there is no other."""
+        return max(1, len(self.finish.tokens) - self.stats.first_n) / self.seconds
 
     @property
     def host(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from dspark_local.bench.answers import answer
 from dspark_local.scheduling.policy import Plan, everyone
 from dspark_local.scheduling.simulate import Trace
+from dspark_local.types import Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,17 +47,19 @@ def record(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> T
     gamma, before = runtime.info.block_size, runtime.policy
     runtime.policy = Recording(gamma)
     try:
-        # the last blocks are cut to what the answer can still take, and so not recorded
-        said = answer(runtime, prompt, seed=seed, max_tokens=max_tokens + gamma)
+        # the first token has no block, and the last ones are cut to what the answer can still take
+        said = answer(runtime, prompt, seed=seed, max_tokens=1 + max_tokens + gamma)
     finally:
         runtime.policy = before
-    return trace(said.rounds, gamma, prompt, depth=said.stats.prompt_n - 1)
+    return trace(said.rounds, gamma, prompt, prompt_n=said.stats.prompt_n)
 
 
-def trace(rounds: Sequence[Round], gamma: int, prompt: Prompt, *, depth: int) -> Trace | None:
+def trace(rounds: Sequence[Round], gamma: int, prompt: Prompt, *, prompt_n: int) -> Trace | None:
     """Trace of rounds of one token each, as far as their blocks are whole and have confidences."""
-    text = [token for r in rounds for token in r.tokens]
-    blocks = [r for r in rounds if r.draft and len(r.draft) == len(r.confidences) == gamma]
+    drafted = [r for r in rounds if r.why is not Why.PROMPT]
+    text = [token for r in drafted for token in r.tokens]
+    depth = prompt_n - 1 + len(rounds) - len(drafted)
+    blocks = [r for r in drafted if r.draft and len(r.draft) == len(r.confidences) == gamma]
     if not blocks:
         return None
     accepted = [_agreeing(block.draft, text[i:]) for i, block in enumerate(blocks)]

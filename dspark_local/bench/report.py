@@ -103,11 +103,11 @@ def _row(trials: Trials, name: str) -> tuple[str, ...]:
     times = sum((s.times for s in stats), RoundTimes())
     drafted, accepted = sum(s.draft_n for s in stats), sum(s.draft_n_accepted for s in stats)
     host = sum(said.host for said in answers)
-    idle = sum(r.why in (Why.PARK, Why.LIMIT) or not r.drafted for said in answers for r in said.rounds)
+    idle = sum(not r.drafted and r.why is not Why.PROMPT for said in answers for r in said.rounds)
     return (
         name,
         f"{geometric_mean(said.rate for said in answers):.1f}",
-        f"{sum(s.predicted_n for s in stats) / rounds:.2f}",
+        f"{sum(s.predicted_n - s.first_n for s in stats) / rounds:.2f}",
         f"{sum(s.widths for s in stats) / rounds:.1f}",
         f"{100 * accepted / drafted:.0f} %" if drafted else "",
         *(milliseconds(getattr(times, part) / rounds) for part in _PARTS),

@@ -52,7 +52,8 @@ class Task:
     @property
     def accepted_length(self) -> float:
         """Tokens per round, the target's own included; NaN where no answer counts."""
-        return sum(len(a.finish.tokens) for a in self.counted) / self.rounds if self.rounds else float("nan")
+        tokens = sum(a.stats.predicted_n - a.stats.first_n for a in self.counted)
+        return tokens / self.rounds if self.rounds else float("nan")
 
     @cached_property
     def by_position(self) -> list[tuple[float, float]]:

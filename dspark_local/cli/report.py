@@ -66,6 +66,7 @@ def _stats(stats: Stats) -> dict[str, Any]:
         "seed": stats.seed,
         "prompt_n": stats.prompt_n,
         "predicted_n": stats.predicted_n,
+        "first_n": stats.first_n,
         "draft_n": stats.draft_n,
         "draft_n_accepted": stats.draft_n_accepted,
         "accepted_by": dict(stats.accepted_by),

@@ -94,13 +94,13 @@ class Model:
         held.sequence, held.sure = sequence, start
         return Span(sequence.slot, start, sequence.tokens[start:])
 
-    def _decode(self, spans: list[Span], *, logits: bool = True) -> list[Floats]:
-        """Logits behind each span, in the small model's vocabulary; views that hold until the next decode."""
-        given = [Span(s.slot, s.start, self._translation.tokens(s.tokens), logits) for s in spans]
+    def _decode(self, spans: list[Span], *, outputs: int = 1) -> list[Floats]:
+        """Logits behind each span, if wanted, in the small one's vocabulary; views that hold until the next decode."""
+        given = [Span(s.slot, s.start, self._translation.tokens(s.tokens), outputs) for s in spans]
         rows = self._small.decode(given)
         for span in spans:
             self._held[span.slot].tokens += span.tokens
-        return [r.logits[-1] for r in rows] if logits else []
+        return [r.logits[-1] for r in rows] if outputs else []
 
     def observe(self, features: Many[Features]) -> None:
         """Nothing to keep: the tokens are all that is needed."""
@@ -119,7 +119,7 @@ class Model:
                 continue
             for at in range(0, end, self._small.n_batch):
                 piece = rest.tokens[at : min(end, at + self._small.n_batch)]
-                self._decode([Span(rest.slot, rest.start + at, piece)], logits=False)
+                self._decode([Span(rest.slot, rest.start + at, piece)], outputs=0)
 
     def rewind(self, slot: int, n: int) -> None:
         """Forget all but the first n positions of a slot."""

@@ -28,7 +28,7 @@ def test_blocks_behind_the_end_count_for_nothing() -> None:
     with scripted_runtime(ANSWER, wrong=lambda _: False) as runtime:
         known = record(runtime, PROMPT, seed=1, max_tokens=200)
     assert known is not None
-    left = [len(ANSWER) + 1 - i for i in range(len(known))]  # the end token too
+    left = [len(ANSWER) - i for i in range(len(known))]  # the end token too, the first not
     assert known.accepted.tolist() == [min(7, n) for n in left]
 
 

@@ -87,12 +87,12 @@ def test_peers_do_not_inherit_our_spinning(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_pace_is_llama_cpps_own() -> None:
-    """Ten tokens at four a second, six of them accepted drafts: four rounds."""
+    """Ten tokens at four a second, the first with the prompt, six of them accepted drafts: three rounds."""
     run = parse({
         "tokens": list(range(10)),
         "timings": {"predicted_n": 10, "predicted_per_second": 4.0, "draft_n": 12, "draft_n_accepted": 6},
     })  # fmt: skip
-    assert (run.rate, run.rounds, run.accepted_length) == (4.0, 4, 2.5)
+    assert (run.rate, run.rounds, run.accepted_length) == (4.0, 3, 3.0)
 
 
 def test_a_server_answers_alone_and_in_a_crowd(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _run(tokens: tuple[int, ...], rate: float, rounds: int = 2) -> Run:
-    return Run(tokens, len(tokens) / rate, rounds, RoundTimes())
+    return Run(tokens, (len(tokens) - 1) / rate, rounds, RoundTimes())
 
 
 def test_contestants_take_turns() -> None:
@@ -90,14 +90,14 @@ def test_the_ceiling_is_every_decode_of_the_run() -> None:
         share = against_ceiling(ours, Question.of(runtime.vocab, PROMPT), 100)
         decodes = target.decodes
         half = len(decodes) // 2
-        assert share.run.rounds < half  # and prefill
+        assert share.run.rounds + 1 == half  # and prefill
         assert decodes[:half] == decodes[half:]
         assert ours.runtime._engine.target is target
         assert bytes(share.run.tokens[:-1]).decode() == "Some words, in order."
 
 
 def test_prefill_is_not_on_the_clock() -> None:
-    """Of the decodes of a tape, those without logits come first and are not timed."""
+    """Of the decodes of a tape, those of the prompt come first and are not timed."""
     with scripted_runtime("Words.", policy=Fixed(2), seconds=0.0) as runtime:
         ours = Ours("fixed:2", runtime, Fixed(2))
         question = Question.of(runtime.vocab, PROMPT)
@@ -129,14 +129,14 @@ GREEDY = (_run((1, 2), 10.0), _run((3, 4), 20.0))
 CONTEST = Contest(
     prompts=[Prompt(prompt="a", kind="code"), Prompt(prompt="b", kind="chat"), Prompt(prompt="c", temperature=1.0)],
     theirs={
-        "plain": [[*GREEDY, _run((5,), 40.0)]],
-        "γ = 3": [[*GREEDY, _run((6,), 80.0)]],
+        "plain": [[*GREEDY, _run((5, 5), 40.0)]],
+        "γ = 3": [[*GREEDY, _run((6, 6), 80.0)]],
     },
     simple={"γ = 3": [[Told("one and on", 3, 0.1), Told("to", 3, 0.1), Told("other", 3, 0.1)]]},
     ours={
-        "plain": [[*GREEDY, _run((7,), 40.0)]],
-        "fixed:3": [[_run((1, 2), 20.0), _run((3, 9), 40.0), _run((8,), 160.0)]],
-        "auto": [[_run((1, 2), 40.0), _run((3, 4), 40.0), _run((8,), 80.0)]],
+        "plain": [[*GREEDY, _run((7, 7), 40.0)]],
+        "fixed:3": [[_run((1, 2), 20.0), _run((3, 9), 40.0), _run((8, 8), 160.0)]],
+        "auto": [[_run((1, 2), 40.0), _run((3, 4), 40.0), _run((8, 8), 80.0)]],
     },
     fixed={"plain": "plain", "γ = 3": "fixed:3"},
     texts={"fixed:3": ["one", "two", "other"]},
@@ -146,7 +146,7 @@ CONTEST = Contest(
 def test_both_sides_meet_at_the_same_setting() -> None:
     """Twice as fast at γ = 3; one of two greedy texts forked, and what was drawn hot is not compared."""
     plain, drafted = peer_tables.by_setting(CONTEST).splitlines()[2:]
-    assert _cells(plain) == ["plain", "20.0", "0.83", "20.0", "0.83", "1x", "1 – 1", "2 of 2"]
+    assert _cells(plain) == ["plain", "20.0", "0.50", "20.0", "0.50", "1x", "1 – 1", "2 of 2"]
     assert _cells(drafted)[3] == "50.4"
     assert _cells(drafted)[5:] == ["2x", "2 – 2", "1 of 2"]
 
@@ -166,8 +166,8 @@ def test_our_choice_meets_their_best_by_kind() -> None:
 
 
 def test_a_share_of_the_ceiling() -> None:
-    """Four tokens in two seconds, whose decodes alone take one: half of the ceiling."""
-    (row,) = peer_tables.ceiling({"auto": [[Share(_run((1, 2, 3, 4), 2.0), 1.0)]]}).splitlines()[2:]
+    """Four tokens behind the prompt's in two seconds, whose decodes alone take one: half of the ceiling."""
+    (row,) = peer_tables.ceiling({"auto": [[Share(_run((0, 1, 2, 3, 4), 2.0), 1.0)]]}).splitlines()[2:]
     assert _cells(row) == ["auto", "2.0", "4.0", "0.5x", "–"]
 
 

@@ -48,7 +48,7 @@ def _run(target_path: Path, draft_path: Path) -> Numbers:
     target = LlamaTarget(Model(target_path), SHAPE, layers=files.spec.target_layers)
     draft = LlamaDraft(Model(draft_path), target, files.spec, SHAPE)
     try:
-        (rows,) = target.decode([Span(0, 0, PROMPT[:-4], logits=False)])
+        (rows,) = target.decode([Span(0, 0, PROMPT[:-4], outputs=0)])
         assert rows.hidden is not None
         draft.inject([Features(0, 0, rows.hidden)])
         (rows,) = target.decode([Span(0, len(PROMPT) - 4, PROMPT[-4:])])

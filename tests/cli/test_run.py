@@ -26,6 +26,7 @@ STATS = {
     "seed",
     "prompt_n",
     "predicted_n",
+    "first_n",
     "draft_n",
     "draft_n_accepted",
     "accepted_by",
@@ -75,7 +76,7 @@ def test_json_is_one_object_with_the_promised_keys(dspark: Command, monkeypatch:
     assert stats["seed"] == 3
     assert stats["predicted_n"] == len(said["tokens"])
     assert stats["draft_n_accepted"] <= stats["draft_n"]
-    assert stats["accepted_length"] == stats["predicted_n"] / stats["rounds"]
+    assert stats["accepted_length"] == (stats["predicted_n"] - stats["first_n"]) / stats["rounds"]
     assert set(stats["seconds"]) == {"prefill", "inject", "draft", "verify", "host", "total"}
     parts = [v for k, v in stats["seconds"].items() if k != "total"]
     assert stats["seconds"]["total"] == pytest.approx(sum(parts))

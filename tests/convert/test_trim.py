@@ -34,7 +34,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
 def block(target: Path, draft: Path) -> tuple[np.ndarray, np.ndarray]:
     """Logits and confidence of the first draft behind some tokens."""
     with opened(target, draft, Shape(n_ctx=256, width=4)) as (model, drafter, _):
-        (rows,) = model.decode([Span(0, 0, [1, 2, 3], logits=False)])
+        (rows,) = model.decode([Span(0, 0, [1, 2, 3], outputs=0)])
         assert rows.hidden is not None
         drafter.inject([Features(0, 0, rows.hidden)])
         (drafted,) = drafter.draft([Block(0, 3, 4)], 1)

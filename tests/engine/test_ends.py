@@ -74,7 +74,7 @@ def test_a_second_turn_prefills_only_what_is_new() -> None:
     first = say(chat, [1] * 100, 20)
     before = len(chat.target.decodes)
     say(chat, [*first.tokens, 5, 6], 1)
-    assert chat.target.decodes[before:] == [(2,), (1,)]  # the last token, 5; then the anchor, 6
+    assert chat.target.decodes[before:] == [(3,)]  # the last token, 5, and the anchor, 6
 
 
 def test_an_empty_prompt_is_refused() -> None:

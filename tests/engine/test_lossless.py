@@ -158,9 +158,9 @@ def expected(wrong: int, n: int, gamma: int) -> tuple[int, int]:
 
 
 def test_a_perfect_drafter_is_accepted_whole() -> None:
-    """With the target as its own drafter, greedy, every round commits γ + 1 tokens."""
+    """With the target as its own drafter, greedy, every round behind the first token commits γ + 1 tokens."""
     model = random_logits(10, seed=5)
-    sequence = say(engine(model, model, n_vocab=10, gamma=7), [1, 2, 3], 32)
+    sequence = say(engine(model, model, n_vocab=10, gamma=7), [1, 2, 3], 33)
     assert sequence.stats.accepted_length == 8
     assert sequence.stats.accepted_per_position == [1.0] * 7
 

@@ -31,10 +31,10 @@ MUCH = 1 << 30
 
 
 def prefilled(made: Engine, prompt: list[int], n: int = 1) -> tuple[int, Sequence]:
-    """Rows decoded for a prompt and the first round of its answer of n tokens; and how that ends."""
+    """Rows decoded for a prompt and the first of n tokens; and how that ends."""
     before = len(made.target.decodes)
     sequence = made.add(prompt, GREEDY, max_tokens=n)
-    while not sequence.stats.rounds:
+    while not sequence.stats.predicted_n:
         made.step()
     rows = sum(map(sum, made.target.decodes[before:]))
     run(made)

@@ -63,7 +63,7 @@ def ask(engine: Engine, prompt: list[int], n: int = N) -> tuple[int, Sequence]:
 
     engine.target.decode = counting
     sequence = engine.add(prompt, GREEDY, max_tokens=n)
-    while not sequence.stats.rounds:
+    while not sequence.stats.predicted_n:
         engine.step()
     engine.target.decode = decode
     while sequence in engine.active:
@@ -244,7 +244,7 @@ def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None:
 
         def counting(spans):
             nonlocal rows
-            rows += sum(len(span.tokens) for span in spans if not span.logits)
+            rows += sum(len(span.tokens) for span in spans if span.outputs is not None)
             return decode(spans)
 
         runtime._engine.target.decode = counting

@@ -152,7 +152,7 @@ def test_a_window_is_rewound_past_its_end(tmp_path: Path, family: str) -> None:
     target, _, target_path, draft_path = dspark(tmp_path, family)
     wrong = [(t + 1) % 250 for t in TOKENS]
     with opened(target_path, draft_path, Shape(n_ctx=256, width=2 * WINDOW)) as (model, _, _):
-        model.decode([Span(0, 0, TOKENS[: 3 * WINDOW], logits=False)])
+        model.decode([Span(0, 0, TOKENS[: 3 * WINDOW], outputs=0)])
         at, found = 3 * WINDOW, []
         while at < len(TOKENS):
             (rows,) = model.decode([Span(0, at, [TOKENS[at], *wrong[: 2 * WINDOW - 1]])])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pytest
 
 SPANS = [
-    [Span(0, 0, list(b"a prompt of some length"), logits=False)],
-    [Span(1, 0, list(b"another"), logits=False)],
+    [Span(0, 0, list(b"a prompt of some length"), outputs=0)],
+    [Span(1, 0, list(b"another"), outputs=0)],
     [Span(0, 23, [1, 2, 3]), Span(1, 7, [4])],
 ]
 
