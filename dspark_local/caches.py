@@ -55,7 +55,7 @@ class Caches:
             n = restored
         elif slot != source and n and not self._tried(slot, lambda: self._copy(source, slot, n)):
             n = 0
-        self.rewind(slot, n)
+        n = self.rewind(slot, n)
         self._slots.hold(slot, list(tokens[:n]), n)
         return slot, n
 
@@ -108,10 +108,11 @@ class Caches:
         for slot in self._slots.idle:
             self.forget(slot)
 
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions of a slot."""
-        self._target.rewind(slot, n)
+    def rewind(self, slot: int, n: int) -> int:
+        """Forget all but the first n positions of a slot, or all where a cache cannot go back; how many are left."""
+        n = self._target.rewind(slot, n)
         self._drafter.rewind(slot, n)
+        return n
 
     def snapshot(self, tokens: Many[int]) -> Snapshot | None:
         """What is held of a text, and nothing else; None if that is nothing. Raises BackendError.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dspark_local.backend.base import FAILURES, Failure, NoRoomError, Rows, Span
+from dspark_local.backend.base import FAILURES, Failure, NoRoomError, Rows, Span, alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +34,13 @@ class Decoding:
         the width is fixed, so that a chunk is rounded as it is alone.
         """
         if self._width is not None:
-            for chunk in chunks:
-                yield from self._run(target, [chunk])
+            batches = [*([chunk] for chunk in chunks), spans]
         elif count([*spans, *chunks]) > target.n_batch:
-            yield from self._run(target, chunks)
+            batches = [*alike(chunks, target), *alike(spans, target)]
         else:
-            spans = [*spans, *chunks]
-        yield from self._run(target, spans)
+            batches = alike([*spans, *chunks], target)
+        for batch in batches:
+            yield from self._run(target, batch)
 
     def _run(self, target: Target, spans: list[Span]) -> Iterator[tuple[Span, Rows | Failure]]:
         """One decode; if it fails, one for each span, so that only those are lost that cannot run."""
@@ -64,7 +65,7 @@ class Decoding:
 
     def _decode(self, target: Target, spans: list[Span]) -> list[Rows]:
         if self._width is None or not spans[0].n_outputs:
-            return _decoded(target, spans)
+            return self._decoded(target, spans)
         return self._padded(target, spans, self._width)
 
     def _padded(self, target: Target, spans: list[Span], width: int) -> list[Rows]:
@@ -72,25 +73,22 @@ class Decoding:
         real = {span.slot: span for span in spans}
         pads = [self._pad] * width
         padded = [
-            Span(slot, span.start, (*span.tokens, *pads[len(span.tokens) :]))
+            replace(span, tokens=(*span.tokens, *pads[len(span.tokens) :]))
             for slot in range(target.n_slots)
-            for span in (real.get(slot) or Span(slot, self._caches.spare(slot, width), ()),)
+            for span in (real.get(slot) or Span(slot, self._caches.spare(slot, width), (), keep=False),)
         ]
-        rows = _decoded(target, padded)
-        for span in padded:
-            if span.slot not in real:
-                target.rewind(span.slot, span.start)
+        rows = self._decoded(target, padded)
         return [_first(rows[span.slot], len(span.tokens)) for span in spans]
 
-
-def _decoded(target: Target, spans: list[Span]) -> list[Rows]:
-    """A decode that leaves no rows behind when it fails, however late."""
-    try:
-        return target.decode(spans)
-    except FAILURES:
-        for span in spans:
-            target.rewind(span.slot, span.start)
-        raise
+    def _decoded(self, target: Target, spans: list[Span]) -> list[Rows]:
+        """A decode that leaves no rows behind when it fails, however late."""
+        try:
+            return target.decode(spans)
+        except FAILURES:
+            for span in spans:
+                if target.rewind(span.slot, span.start) < span.start:
+                    self._caches.forget(span.slot)
+            raise
 
 
 def count(spans: list[Span]) -> int:

@@ -136,7 +136,7 @@ class Engine:
             assert sequence.prompt_n <= keep <= len(sequence.tokens)
             del sequence.tokens[keep:]
             sequence.cached = min(sequence.cached, keep)
-            self._caches.rewind(sequence.slot, sequence.cached)
+            sequence.cached = self._caches.rewind(sequence.slot, sequence.cached)
         sequence.finish_reason = reason
         self.active.remove(sequence)
         self._caches.leave(sequence)

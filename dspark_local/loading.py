@@ -21,9 +21,10 @@ from dspark_local.drafters import lookup
 from dspark_local.drafters import model as chain
 from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
-from dspark_local.errors import ModelFormatError, UsageError
+from dspark_local.errors import ModelFormatError, PairError, UsageError
 from dspark_local.formats.inspection import inspect_files
 from dspark_local.formats.preset import read_preset
+from dspark_local.formats.recurrent import cannot_verify, is_recurrent
 from dspark_local.formats.translation import translation
 from dspark_local.models import fit
 from dspark_local.models.locations import Kind, Pair, find, kind_of
@@ -92,7 +93,7 @@ def load(
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter, report)
     report("checking", 0.0)
-    found = _looked_at(pair)
+    found = _verifiable(_looked_at(pair), fixed_width)
     kind, files, gamma = found.kind, found.files, found.gamma
     shape = Shape(
         n_ctx=fit.context(files.target, ctx_size),
@@ -220,9 +221,27 @@ def _looked_at(pair: Pair) -> _Found:
     kind = kind_of(pair.drafter)
     if kind is Kind.MODEL:
         files, small = inspect_files(pair.target), inspect_files(pair.drafter)
+        if is_recurrent(small.target):
+            what = "keeps a state that cannot be taken back token by token, so it cannot draft"
+            raise PairError(f"{pair.drafter.name} {what}; choose another --drafter or --no-draft")
         return _Found(kind, files, small, translation(files.target, small.target), pair.looks)
     files = inspect_files(pair.target, pair.drafter)
     return _Found(kind, files, looks=pair.looks)
+
+
+def _verifiable(found: _Found, fixed_width: int | None) -> _Found:
+    """Without a drafter where the target's cache never goes back, if none was asked for. Raises UsageError."""
+    why = cannot_verify(found.files.target)
+    if why is None:
+        return found
+    if fixed_width is not None and fixed_width > 1:
+        raise UsageError(f"{why}, so it has no fixed width; leave out --fixed-width")
+    if found.kind is Kind.NONE:
+        return found
+    if not found.looks or found.kind is not Kind.LOOKUP:
+        raise UsageError(f"{why}, so nothing can draft for it; use --no-draft")
+    _logger.warning("%s, so nothing drafts for it", why)
+    return _Found(Kind.NONE, found.files)
 
 
 def _beside(weights: Model, shape: Shape) -> Target:

@@ -62,6 +62,7 @@ class Span:
     start: int
     tokens: Sequence[int]
     outputs: int | None = None
+    keep: bool = True  # False for pads in a slot that has no part in the round: they leave the cache at once
 
     @property
     def n_outputs(self) -> int:
@@ -140,8 +141,8 @@ class Cached(Protocol):
         """Seconds spent inside the model's decodes so far."""
         ...
 
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions of a slot."""
+    def rewind(self, slot: int, n: int) -> int:
+        """Forget all but the first n positions of a slot, or all where a cache cannot go back; how many are left."""
         ...
 
     def copy(self, source: int, slot: int, n: int) -> None:
@@ -175,8 +176,9 @@ class Target(Cached, Protocol):
     """The model whose text is wanted, with a KV cache for each of its slots.
 
     `n_ctx` positions that one slot holds; `n_vocab` width of a logits row; `n_slots` sequences held at once;
-    `n_batch` most tokens in one decode. `forgetful`: what a sliding window hides of a slot may be gone, so that a cache
-    goes on only where it ends.
+    `n_batch` most tokens in one decode, which are of equal length for each slot if it is `uniform`. `forgetful`: what
+    came before the end of a slot's cache may be gone, behind a sliding window or into a state, so that it goes on only
+    where it ends. So much goes back all the same: what a decode of a slot's rows added, but for the first, and once.
     """
 
     n_ctx: int
@@ -184,13 +186,23 @@ class Target(Cached, Protocol):
     n_slots: int
     n_batch: int
     forgetful: bool
+    uniform: bool
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode and keep their keys and values; one Rows per span, in order.
 
-        Raises BackendError when the model fails, NoRoomError where the cache is full; the caches are then as before.
+        Raises BackendError when the model fails, NoRoomError where the cache is full; the caches are then as before, or
+        empty where they cannot go back.
         """
         ...
+
+
+def alike(spans: Sequence[Span], target: Target) -> list[list[Span]]:
+    """The spans that may go into one decode together, and how many decodes that are."""
+    if not target.uniform:
+        return [list(spans)]
+    lengths = dict.fromkeys(len(span.tokens) for span in spans)
+    return [[span for span in spans if len(span.tokens) == n] for n in lengths]
 
 
 class Draft(Cached, Protocol):

@@ -38,6 +38,7 @@ class LlamaTarget:
             threads=shape.threads,
             unified=shape.unified,
             kv=shape.kv,
+            n_back=shape.width - 1 if model.recurrent else 0,
         )
         self._taps = taps_for(model.arch, layers, model.n_embd) if layers else None
         if self._taps:
@@ -45,9 +46,11 @@ class LlamaTarget:
         self.context = Context(model, params, polite=shape.polite)
         if self._taps:
             self._taps.attach(self.context.pointer)
-        self._unified = shape.unified
-        # in a stream that several share, llama.cpp gives away the cells that are behind a sequence's window
-        self.forgetful: bool = shape.unified and shape.n_slots > 1 and api.llama_model_n_swa(model.pointer) > 0
+        # llama.cpp runs rows of unequal lengths in several passes, in another order, where streams or states are apart
+        self.uniform: bool = model.recurrent or not shape.unified
+        # in a stream that several share, it gives away the cells that are behind a sequence's window
+        shared = shape.unified and shape.n_slots > 1
+        self.forgetful: bool = model.recurrent or (shared and api.llama_model_n_swa(model.pointer) > 0)
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
         self.n_batch = self.context.n_batch
@@ -61,14 +64,16 @@ class LlamaTarget:
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode; views of their logits, copies of their hidden states."""
-        # separate streams run spans of unequal length in several passes, whose rows come in another order
-        assert self._unified or len({len(span.tokens) for span in spans}) == 1
+        assert not self.uniform or len({len(span.tokens) for span in spans}) == 1
+        passing = [(s, self.context.checkpoint(s.slot)) for s in spans if not s.keep]
         self._batch.clear()
         for span in spans:
             self._batch.add(span.slot, span.start, span.tokens, outputs=span.n_outputs)
         if self._taps:
             self._taps.begin()
-        self.context.decode(self._batch, [(s.slot, s.start) for s in spans])
+        self.context.decode(self._batch)
+        for span, state in passing:
+            self.context.undo(span.slot, span.start, state)
         return self._rows(spans)
 
     def _rows(self, spans: Sequence[Span]) -> list[Rows]:
@@ -86,16 +91,16 @@ class LlamaTarget:
             return np.empty((0, self.n_vocab), np.float32)
         return floats(api.llama_get_logits(self.context.pointer), n, self.n_vocab)
 
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions of a slot."""
-        self.context.rewind(slot, n)
+    def rewind(self, slot: int, n: int) -> int:
+        """Forget all but the first n positions of a slot, or all; what is left."""
+        return self.context.rewind(slot, n)
 
     def copy(self, source: int, slot: int, n: int) -> None:
         """Let a slot hold the first n positions of another one: for nothing in one stream, else through its bytes.
 
         llama.cpp copies a stream as a whole, all of its context, and not before its next decode.
         """
-        if self._unified:
+        if not self.uniform:
             self.context.copy(source, slot, n)
         else:
             self.context.restore(slot, self.context.state(source, sys.maxsize))
@@ -150,7 +155,7 @@ class LlamaDraft:
         self._features.clear()
         for f in features:
             self._features.add(f.slot, f.start, f.rows, outputs=0)
-        self._context.decode(self._features, [(f.slot, f.start) for f in features])
+        self._context.decode(self._features)
 
     def draft(self, blocks: Sequence[Block], gamma: int) -> list[Drafted]:
         """One block of [anchor, mask × …] for each sequence, of one length, and out of the cache again."""
@@ -160,10 +165,9 @@ class LlamaDraft:
         self._tokens.clear()
         for block in blocks:
             self._tokens.add(block.slot, block.start, [block.anchor, *masks])
-        held = [(block.slot, block.start) for block in blocks]
-        self._context.decode(self._tokens, held)
-        for slot, start in held:
-            self._context.rewind(slot, start)
+        self._context.decode(self._tokens)
+        for block in blocks:
+            self._context.rewind(block.slot, block.start)
         pointer = self._context.pointer
         logits = floats(api.llama_get_logits(pointer), n * len(blocks), self._context.model.n_vocab)
         beside = self._beside(n * len(blocks))
@@ -185,9 +189,9 @@ class LlamaDraft:
         scores = beside[:, k : k + k * k].reshape(-1, k, k)
         return Drafted(logits, None, Lattice(beside[:, :k].astype(np.int64), scores))
 
-    def rewind(self, slot: int, n: int) -> None:
+    def rewind(self, slot: int, n: int) -> int:
         """Forget all but the first n positions of a slot."""
-        self._context.rewind(slot, n)
+        return self._context.rewind(slot, n)
 
     def copy(self, source: int, slot: int, n: int) -> None:
         """Let a slot hold the first n positions of another one; all share one stream, so nothing moves."""

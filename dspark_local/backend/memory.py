@@ -35,6 +35,7 @@ class Batch:
         self._seq = np.zeros(n, np.int32)
         self._seq_id = self._seq.ctypes.data + 4 * np.arange(n, dtype=np.uint64)
         self._logits = np.zeros(n, np.int8)
+        self.spans: list[tuple[int, int, int]] = []  # slot, first position, rows
         fields = {field[0]: field[1] for field in api.llama_batch._fields_}
 
         def at(name: str, array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401 - a ctypes pointer
@@ -54,6 +55,7 @@ class Batch:
     def clear(self) -> None:
         """Start over."""
         self.struct.n_tokens = 0
+        self.spans.clear()
 
     def add(self, slot: int, start: int, rows: Sequence[int] | Floats, *, outputs: int | None = None) -> None:
         """Append consecutive rows of one slot, tokens or embeddings [n, width], with outputs of the last or of all."""
@@ -69,4 +71,5 @@ class Batch:
         self._logits[a:b] = outputs is None
         if outputs:
             self._logits[b - outputs : b] = True
+        self.spans.append((slot, start, len(rows)))
         self.struct.n_tokens = b

@@ -12,12 +12,13 @@ from dspark_local.backend.base import NoRoomError
 from dspark_local.backend.grammar import GrammarState
 from dspark_local.backend.library import api, check_process, forget_errors, last_error
 from dspark_local.backend.neighbours import NEIGHBOURS
+from dspark_local.backend.rollback import Rollback
 from dspark_local.backend.spelling import Spelling
 from dspark_local.errors import BackendError, ClosedError, ModelFormatError, ModelNotFoundError, OutOfMemoryError
 from dspark_local.sampling.dry import find_breakers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from dspark_local.backend.memory import Batch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 KV_TYPES = {"f16": api.GGML_TYPE_F16, "q8_0": api.GGML_TYPE_Q8_0}
 _LOAD_NOTHING = 0  # LLAMA_LOAD_MODE_NONE, which simulation wants
+_PARTIAL = api.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY  # the recurrent state without keys and values
 NO_SLOT = 1  # llama_decode: no room in the KV cache
 
 
@@ -72,6 +74,7 @@ class Model:
         self.n_layer: int = api.llama_model_n_layer(self.pointer)
         self.n_ctx_train: int = api.llama_model_n_ctx_train(self.pointer)
         self.arch = self.meta("general.architecture") or ""
+        self.recurrent = bool(api.llama_model_is_recurrent(self.pointer) or api.llama_model_is_hybrid(self.pointer))
         n_suppressed = ctypes.c_int32()
         suppressed = api.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(n_suppressed))
         self.suppressed: tuple[int, ...] = tuple(suppressed[: n_suppressed.value]) if n_suppressed.value else ()
@@ -169,9 +172,20 @@ class Model:
 
 
 def context_params(
-    *, n_ctx: int, n_slots: int, n_batch: int, n_outputs: int, threads: int, unified: bool, kv: str = "f16"
+    *,
+    n_ctx: int,
+    n_slots: int,
+    n_batch: int,
+    n_outputs: int,
+    threads: int,
+    unified: bool,
+    kv: str = "f16",
+    n_back: int = 0,
 ) -> Any:  # noqa: ANN401 - llama_context_params
-    """Parameters of a context with `n_ctx` positions for each of `n_slots` sequences."""
+    """Parameters of a context with `n_ctx` positions for each of `n_slots` sequences.
+
+    `n_back` tokens of a decode can be taken back where the architecture keeps a recurrent state.
+    """
     params = api.llama_context_default_params()
     params.n_ctx = n_ctx * n_slots
     params.n_batch = params.n_ubatch = n_batch
@@ -181,6 +195,7 @@ def context_params(
     params.n_threads = params.n_threads_batch = threads
     params.kv_unified = unified
     params.type_k = params.type_v = KV_TYPES[kv]
+    params.n_rs_seq = n_back
     params.swa_full = True  # a window that forgets cannot be rewound
     params.no_perf = True
     return params
@@ -204,12 +219,14 @@ class Context:
                 f"no context of {params.n_ctx} tokens for {model.path.name}: {last_error()}; lower --ctx-size"
             )
         self._memory = api.llama_get_memory(self.pointer)
+        self._rollback = Rollback(api.llama_n_rs_seq(self.pointer)) if model.recurrent else None
         # llama.cpp lowers both to the context's size, and aborts on a larger batch
         self.n_batch: int = min(api.llama_n_batch(self.pointer), api.llama_n_ubatch(self.pointer))
 
-    def decode(self, batch: Batch, held: Iterable[tuple[int, int]]) -> None:
-        """Run a batch. `held` names (slot, positions) to go back to when it fails with BackendError."""
+    def decode(self, batch: Batch) -> None:
+        """Run a batch. When it fails, with BackendError, its slots hold what they held before, or nothing."""
         assert 0 < batch.struct.n_tokens <= self.n_batch
+        self._check(batch)
         if self._polite:
             self._use(min(self._threads, NEIGHBOURS.free()))
         began = time.perf_counter()
@@ -217,22 +234,53 @@ class Context:
         code = api.llama_decode(self.pointer, batch.struct)
         api.llama_synchronize(self.pointer)
         self.busy += time.perf_counter() - began
+        if self._rollback and code != NO_SLOT:  # which is said before anything is done
+            for slot, start, n in batch.spans:
+                self._rollback.decoded(slot, start, n)
         if code:
-            for slot, n in held:
-                self.rewind(slot, n)
+            for slot, start, _ in batch.spans:
+                self.rewind(slot, start)
             if code == NO_SLOT:
                 raise NoRoomError(f"the KV cache has no room for {batch.struct.n_tokens} tokens more")
             raise BackendError(f"llama.cpp failed to decode {batch.struct.n_tokens} tokens ({code}): {last_error()}")
+
+    def _check(self, batch: Batch) -> None:
+        """A recurrent state goes on where it is, whatever positions say."""
+        if self._rollback and any(start != self._rollback.held(slot) for slot, start, _ in batch.spans):
+            raise BackendError(f"the cache of {self.model.path.name} has lost what came before")
 
     def _use(self, threads: int) -> None:
         if threads != self._using:
             api.llama_set_n_threads(self.pointer, threads, threads)
             self._using = threads
 
-    def rewind(self, slot: int, n: int) -> None:
-        """Forget all but the first n positions of a slot."""
+    def rewind(self, slot: int, n: int) -> int:
+        """Forget all but the first n positions of a slot, or all where a recurrent state is gone; what is left."""
+        n = self._rollback.reached(slot, n) if self._rollback else n
         if not api.llama_memory_seq_rm(self._memory, slot, n, -1):
             raise BackendError(f"{self.model.path.name} cannot take back tokens; its cache does not rewind")
+        if self._rollback:
+            self._rollback.holds(slot, n)
+        return n
+
+    def checkpoint(self, slot: int) -> bytearray | None:
+        """A slot's recurrent state, if it has one, for `undo`."""
+        if not (self._rollback and self._rollback.held(slot)):
+            return None
+        size = api.llama_state_seq_get_size_ext(self.pointer, slot, _PARTIAL)
+        state = bytearray(size)
+        if api.llama_state_seq_get_data_ext(self.pointer, _bytes(state), size, slot, _PARTIAL) != size:
+            raise BackendError(f"llama.cpp cannot take out the state of {self.model.path.name}: {last_error()}")
+        return state
+
+    def undo(self, slot: int, n: int, state: bytearray | None) -> None:
+        """Forget all but the first n positions of a slot, behind which its state was this."""
+        if state and self._rollback:
+            if api.llama_state_seq_set_data_ext(self.pointer, _bytes(state), len(state), slot, _PARTIAL) != len(state):
+                self.rewind(slot, 0)
+                raise BackendError(f"llama.cpp cannot put back the state of {self.model.path.name}: {last_error()}")
+            self._rollback.holds(slot, n)
+        self.rewind(slot, n)
 
     def copy(self, source: int, slot: int, n: int) -> None:
         """Let a slot share the first n positions of another one of the same KV stream; nothing moves."""
@@ -241,7 +289,8 @@ class Context:
 
     def state(self, slot: int, most: int) -> bytearray:
         """Keys and values of a slot, as bytes. Raises BackendError, also for more bytes than `most`."""
-        if api.llama_model_n_swa(self.model.pointer):  # what the window hides is left out, and a rewind would need it
+        # what the window hides is left out, and a rewind would need it
+        if api.llama_model_n_swa(self.model.pointer) and not self._rollback:
             raise BackendError(f"{self.model.path.name} has a sliding window; its cache cannot be taken out")
         size = api.llama_state_seq_get_size(self.pointer, slot)
         if size > most:
@@ -259,6 +308,8 @@ class Context:
             self.rewind(slot, 0)
             raise BackendError(f"llama.cpp cannot put back a cache of {self.model.path.name}: {last_error()}")
         n: int = api.llama_memory_seq_pos_max(self._memory, slot) + 1
+        if self._rollback:
+            self._rollback.holds(slot, n)
         return n
 
     def close(self) -> None:

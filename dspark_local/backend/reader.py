@@ -62,7 +62,7 @@ class Reader:
         self._batch.clear()
         self._batch.add(0, start, tokens)
         self._taps.begin()
-        self._context.decode(self._batch, [(0, start)])
+        self._context.decode(self._batch)
 
     def close(self) -> None:
         """Free the context; the weights are the caller's."""

@@ -61,10 +61,11 @@ class _Cached:
     __slots__ = ()
     caches: list[list[int]]
 
-    def rewind(self, slot: int, n: int) -> None:
+    def rewind(self, slot: int, n: int) -> int:
         """Forget all but the first n positions."""
         assert n <= len(self.caches[slot]), "cannot keep what is not there"
         del self.caches[slot][n:]
+        return n
 
     def copy(self, source: int, slot: int, n: int) -> None:
         """Let a slot hold the first n positions of another one."""
@@ -96,6 +97,7 @@ class ScriptedTarget(_Cached):
     seconds: float = 0.0  # that each decode takes
     taps: bool = True
     forgetful: bool = False
+    uniform: bool = False
     fail_at: int | None = None  # number of the first decode that raises BackendError, tries counted
     fails: int = 1  # how many do so in a row
     tries: int = 0
@@ -112,12 +114,17 @@ class ScriptedTarget(_Cached):
         assert not self.closed
         assert 0 < sum(len(s.tokens) for s in spans) <= self.n_batch
         assert len({s.slot for s in spans}) == len(spans)
+        assert not self.uniform or len({len(s.tokens) for s in spans}) == 1
         self.tries += 1
         if self.fail_at is not None and self.fail_at < self.tries <= self.fail_at + self.fails:
             raise BackendError("the scripted decode failed")
         self.decodes.append(tuple(len(s.tokens) for s in spans))
         self.busy += _take(self.seconds)
-        return [self._span(span) for span in spans]
+        rows = [self._span(span) for span in spans]
+        for span in spans:
+            if not span.keep:
+                self.rewind(span.slot, span.start)
+        return rows
 
     def _span(self, span: Span) -> Rows:
         cache = self.caches[span.slot]

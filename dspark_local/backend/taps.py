@@ -20,7 +20,22 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Floats
 
 # Architectures whose graphs assign t_layer_inp (llama.cpp src/models, at the pinned version).
-BUILT_IN = frozenset({"deepseek4", "gemma4", "gpt-oss", "lfm2", "llama", "nemotron_h", "qwen3", "qwen3moe"})
+BUILT_IN = frozenset(
+    [
+        "deepseek4",
+        "gemma4",
+        "gpt-oss",
+        "lfm2",
+        "lfm2moe",
+        "llama",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "qwen3",
+        "qwen35",
+        "qwen35moe",
+        "qwen3moe",
+    ]
+)
 
 
 class Taps(Protocol):

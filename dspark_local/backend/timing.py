@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dspark_local.backend.base import Block, Features, Span
+from dspark_local.backend.base import Block, Features, Span, alike
 
 if TYPE_CHECKING:
     from dspark_local.backend.base import Draft, Floats, Target
@@ -34,8 +34,8 @@ class Timing:
         tokens = [i * _STRIDE % self._target.n_vocab for i in range(rows)]
         spans = [Span(i // self._width, 0, tokens[i : i + self._width]) for i in range(0, rows, self._width)]
         began = self._target.busy
-        found = self._target.decode(spans)
-        self._hidden = found[0].hidden
+        for together in alike(spans, self._target):
+            self._hidden = self._target.decode(together)[0].hidden
         for span in spans:
             self._target.rewind(span.slot, 0)
         return self._target.busy - began

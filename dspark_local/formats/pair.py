@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dspark_local.formats.dflash import TAPS_LAST, DraftSpec, is_draft, read_draft_spec
 from dspark_local.formats.faults import format_fault, pair_fault
+from dspark_local.formats.recurrent import cannot_verify
 from dspark_local.formats.vocab import TOKENS, vocab_size
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def check_pair(target: GGUF, draft: GGUF) -> DraftSpec:
     Raises ModelFormatError for a file that is wrong by itself, PairError if the two do not belong together.
     """
     check_target(target)
+    if why := cannot_verify(target):
+        raise pair_fault(draft.path, target.path, f"{why}: run it with --no-draft")
     if not is_draft(draft):
         what = f"a {draft.arch} model, not a DSpark drafter: choose another --drafter or --no-draft"
         raise format_fault(draft.path, what)

@@ -22,6 +22,8 @@ from tests.convert.configs import CONFIGS, WINDOW
 from tests.convert.drafters import DRAFTS, Draft
 from tests.convert.families import Model
 from tests.convert.test_families import TOKENS
+from tests.formats import hybrids
+from tests.real.hybrids import pair
 from tests.real.pairs import opened
 
 if TYPE_CHECKING:
@@ -40,9 +42,12 @@ ROWS = {
     "llama-3-8b": "llama3",
     "llama-3-70b": "llama3",
     "mistral-7b": "mistral",
+    "deepseek-v4-flash": "deepseek4",  # these are of tests/formats/hybrids.py
+    "deepseek-v4-pro": "deepseek4",
+    "lfm2.5-1.2b": "lfm2",
+    "lfm2.5-2.6b": "lfm2",
+    "lfm2.5-8b-a1b": "lfm2moe",
 }
-# Their caches do not rewind as a plain one does, which the engine needs (docs/models.md).
-NOT_YET = {"deepseek-v4-flash", "deepseek-v4-pro", "lfm2.5-1.2b"}
 KINDS = sorted({(family, kind) for name, family in ROWS.items() for kind in registry.row(name).kinds})
 SECOND = {"gemma2", "gemma3", "qwen2"}  # whose graphs do not fill llama.cpp's own taps
 
@@ -86,13 +91,16 @@ def small(folder: Path, family: str) -> tuple[Path, Path]:
 
 def test_every_row_is_accounted_for() -> None:
     """A new row names the config that exercises it."""
-    assert set(registry.rows()) == set(ROWS) | NOT_YET
+    assert set(registry.rows()) == set(ROWS)
 
 
 @pytest.mark.parametrize(("family", "kind"), KINDS)
 def test_a_row_loads_with_its_kind_of_drafter_and_is_lossless(tmp_path: Path, family: str, kind: str) -> None:
     """Token for token over windows' lengths, with as many rewinds, greedy and drawn."""
-    if kind == "dspark":
+    drafter: Path | str
+    if family in hybrids.TARGETS:
+        target, drafter = pair(tmp_path, family)
+    elif kind == "dspark":
         _, _, target, drafter = dspark(tmp_path, family)
     elif kind == "dflash":
         target, drafter = dflash(tmp_path, family)
@@ -100,7 +108,7 @@ def test_a_row_loads_with_its_kind_of_drafter_and_is_lossless(tmp_path: Path, fa
         target, drafter = small(tmp_path, family)
     else:
         src = Model(family, CONFIGS[family]).write(tmp_path / "T")
-        target, drafter = convert_target(src, tmp_path / "t.gguf", type="F16"), None
+        target, drafter = convert_target(src, tmp_path / "t.gguf", type="F16"), "lookup"
     prompts = [TOKENS[:9], TOKENS[:5] * 3]
 
     def texts(drafts: Path | str) -> tuple[list[tuple[int, ...]], int]:
@@ -115,7 +123,7 @@ def test_a_row_loads_with_its_kind_of_drafter_and_is_lossless(tmp_path: Path, fa
         return [d.tokens for d in done], sum(d.stats.draft_n - d.stats.draft_n_accepted for d in done)
 
     plain, _ = texts("none")
-    drafted, rewound = texts(drafter or "lookup")
+    drafted, rewound = texts(drafter)
     assert drafted == plain
     assert rewound > 0
 
