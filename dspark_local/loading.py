@@ -268,8 +268,8 @@ def _fitted(
     if rpc:
         return fit.elsewhere(shape, gpu_layers)
     free = psutil.virtual_memory().available
-    slots = shape.n_slots
-    if choice := fit.if_small(files, small, n_ctx=shape.n_ctx, n_slots=slots, gpu_layers=gpu_layers, free=free):
+    slots, asked = shape.n_slots, {"n_ctx": shape.n_ctx, "gpu_layers": gpu_layers, "width": shape.width}
+    if choice := fit.if_small(files, small, **asked, n_slots=slots, free=free):
         return choice
     simulated = replace(shape, n_ctx=fit.SIMULATED, threads=1)
     if small:

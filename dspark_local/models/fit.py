@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import OutOfMemoryError, UsageError
+from dspark_local.formats.recurrent import is_recurrent
 from dspark_local.models.placement import Device, Layers, layers_that_fit
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Need:
 
     mapped: int  # the files themselves
     repacked: int  # weights in the layout that this CPU likes, beside those in the files
-    cache: int  # keys and values of both contexts
+    cache: int  # keys and values of both contexts, and the target's states
     compute: int  # of the target; a drafter touches next to nothing of its own
     host: int  # vocabularies, tapped rows, the process
 
@@ -89,15 +90,22 @@ def context(target: GGUF, wanted: int | None) -> int:
 
 
 def if_small(
-    files: Inspection, small: Inspection | None, *, n_ctx: int, n_slots: int, gpu_layers: int, free: int
+    files: Inspection,
+    small: Inspection | None,
+    *,
+    n_ctx: int,
+    n_slots: int,
+    gpu_layers: int,
+    free: int,
+    width: int = 1,
 ) -> Choice | None:
     """The pair as it was asked for, if it is so small beside what is free that nothing has to be simulated.
 
-    Its need is then an upper bound.
+    Its need is then an upper bound. `width` rows of a slot are verified at most.
     """
     models = [f for f in (files.target, files.draft, small.target if small else None) if f]
     weights = sum(t.nbytes for f in models for t in f.tensors.values())
-    cache = sum(_most_cache(f) for f in models) * n_ctx * n_slots
+    cache = (sum(_most_cache(f) for f in models) * n_ctx + _most_state(files.target) * width) * n_slots
     bound = Need(weights, 2 * weights, cache, len(models) * _SMALL_WORK, _PROCESS)
     if SMALL * bound.anonymous > free:
         return None
@@ -108,6 +116,15 @@ def _most_cache(file: GGUF) -> int:
     """Bytes of keys and values of a position in f16, at most: every head with its own, of twice the usual width."""
     width, layers = (file.meta(f"{file.arch}.{key}", 0) for key in ("embedding_length", "block_count"))
     return 8 * width * layers if isinstance(width, int) and isinstance(layers, int) else 1 << 20
+
+
+def _most_state(file: GGUF) -> int:
+    """Bytes of the states behind one row, at most: of a short convolution, a compressor, or a matrix for each head."""
+    if not is_recurrent(file):
+        return 0
+    keys = ("embedding_length", "ssm.inner_size", "ssm.state_size", "block_count")
+    width, inner, state, layers = (n if isinstance(n := file.meta(f"{file.arch}.{key}", 0), int) else 0 for key in keys)
+    return 4 * layers * max(1024 * width, 2 * inner * (state + 8))
 
 
 def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ctx: int, kv: str = "f16") -> Need:
@@ -121,6 +138,7 @@ def need(files: Inspection, buffers: tuple[Buffer, ...], *, simulated: int, n_ct
     models = [f for f in (files.target, files.draft) if f]
     grown = n_ctx / simulated
     cache = said("cache", "target") * grown * (Q8_0_SHARE if kv == "q8_0" else 1) + said("cache", "draft") * grown
+    cache += said("state")
     mask = (n_ctx - simulated) * _MASK_BYTES
     rows = 0
     if files.spec:

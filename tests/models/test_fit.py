@@ -14,13 +14,16 @@ import dspark_local
 from dspark_local import loading
 from dspark_local.backend.appraisal import Buffer, read_buffers
 from dspark_local.backend.base import Shape
+from dspark_local.backend.library import listening
+from dspark_local.backend.llama import LlamaTarget
+from dspark_local.backend.model import Model
 from dspark_local.backend.probe import Prober
 from dspark_local.backend.repack import repacked_bytes
 from dspark_local.errors import OutOfMemoryError
 from dspark_local.formats.inspection import Inspection, inspect_files
 from dspark_local.models import fit
 from dspark_local.models.placement import Device, Layers, layer_bytes, layers_that_fit
-from tests.formats import tiny
+from tests.formats import hybrids, tiny
 from tests.models.shapes import F16, Q8_0, Size
 
 MIB = 1 << 20
@@ -81,6 +84,27 @@ def test_predictions_hold_for_five_shapes_and_three_contexts(
     found = compare(tmp_path, SIZES[name], n_ctx)
     with capsys.disabled():
         sys.stdout.write(f"\n{name}, {n_ctx}: predicted less measured, anonymous and mapped: {found}\n")
+
+
+@pytest.mark.parametrize("arch", sorted(hybrids.TARGETS))
+def test_states_are_counted_by_slot_and_row_and_not_by_position(tmp_path: Path, arch: str) -> None:
+    """What is predicted of caches and states is what llama.cpp makes of another context."""
+    path = hybrids.TARGETS[arch]().write(tmp_path / "t.gguf")
+    shape = Shape(n_ctx=fit.SIMULATED, n_slots=3, width=16)
+    with Prober() as prober:
+        buffers = prober.appraise(path, None, shape)
+    assert isinstance(buffers, tuple)
+    files = inspect_files(path)
+    said = fit.need(files, buffers, simulated=fit.SIMULATED, n_ctx=1024)
+    with listening() as lines:
+        LlamaTarget(Model(path), replace(shape, n_ctx=1024)).close()
+    made = read_buffers("target", lines)
+    states = sum(b.nbytes for b in made if b.use == "state")
+    assert states > 0
+    assert said.cache == pytest.approx(sum(b.nbytes for b in made if b.use in {"cache", "state"}), rel=WITHIN)
+    bound = fit.if_small(files, None, n_ctx=64, n_slots=3, gpu_layers=0, free=8 << 30, width=16)
+    assert bound
+    assert bound.need.cache > states
 
 
 @pytest.fixture(scope="module")
