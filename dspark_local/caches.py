@@ -33,7 +33,7 @@ class Caches:
 
     def __init__(self, target: Target, drafter: Drafter, *, chunk: int, budget: int) -> None:
         self._target, self._drafter = target, drafter
-        self._slots = Slots(target.n_slots, chunk=chunk, whole=target.forgetful)
+        self._slots = Slots(target.n_slots, chunk=chunk, whole=target.forgetful or drafter.forgetful)
         self._kept = Snapshots(budget)
         self._leaders: dict[Sequence, tuple[Sequence, int]] = {}
 

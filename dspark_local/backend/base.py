@@ -208,11 +208,12 @@ def alike(spans: Sequence[Span], target: Target) -> list[list[Span]]:
 class Draft(Cached, Protocol):
     """A drafter's model beside its target, with a cache of its own for the same slots.
 
-    `block_size` is the most tokens in one block, `n_batch` the most rows in one injection.
+    `block_size` is the most tokens in one block, `n_batch` the most rows in one injection; `forgetful` as in Target.
     """
 
     block_size: int
     n_batch: int
+    forgetful: bool
 
     def inject(self, features: Sequence[Features]) -> None:
         """Write the target's hidden states of committed tokens into the cache.

@@ -48,9 +48,7 @@ class LlamaTarget:
             self._taps.attach(self.context.pointer)
         # llama.cpp runs rows of unequal lengths in several passes, in another order, where streams or states are apart
         self.uniform: bool = model.recurrent or not shape.unified
-        # in a stream that several share, it gives away the cells that are behind a sequence's window
-        shared = shape.unified and shape.n_slots > 1
-        self.forgetful: bool = model.recurrent or (shared and api.llama_model_n_swa(model.pointer) > 0)
+        self.forgetful: bool = model.recurrent or (shape.unified and _gives_away(model, shape))
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
         self.n_batch = self.context.n_batch
@@ -121,6 +119,11 @@ class LlamaTarget:
             self.context.model.close()
 
 
+def _gives_away(model: Model, shape: Shape) -> bool:
+    """In a stream that several share, llama.cpp gives a sequence the cells that are behind another one's window."""
+    return shape.n_slots > 1 and api.llama_model_n_swa(model.pointer) > 0
+
+
 class LlamaDraft:
     """A DSpark or DFlash drafter beside its target: an embedding batch injects, a token batch drafts."""
 
@@ -143,6 +146,7 @@ class LlamaDraft:
         api.llama_set_causal_attn(self._context.pointer, spec.causal)
         self._tokens = Batch(rows)
         self.n_batch = self._context.n_batch
+        self.forgetful = _gives_away(model, shape)
         self._features = Batch(self.n_batch, width=len(spec.target_layers) * target.context.model.n_embd)
 
     @property

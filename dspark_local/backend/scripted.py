@@ -160,6 +160,7 @@ class ScriptedDraft(_Cached):
     block_size: int = 7
     n_batch: int = 512
     n_slots: int = 1
+    forgetful: bool = False
     confidence: float | None = 0.9
     seconds: float = 0.0
     busy: float = 0.0

@@ -24,10 +24,11 @@ class Proposal:
 
 
 class Drafter(Protocol):
-    """Proposes tokens for a target. `block_size` is the most in one block; `busy` as in backend.base."""
+    """Proposes tokens for a target. `block_size` is the most in one block; `forgetful`, `busy` as in backend.base."""
 
     name: str
     block_size: int
+    forgetful: bool
 
     @property
     def busy(self) -> float:

@@ -56,6 +56,7 @@ class DSpark:
         self._head = head
         self._pending: dict[int, Pending] = {}
         self.block_size = draft.block_size
+        self.forgetful = draft.forgetful
 
     @property
     def busy(self) -> float:

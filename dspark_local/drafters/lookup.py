@@ -61,6 +61,7 @@ class Lookup:
 
     name = "lookup"
     block_size = BLOCK
+    forgetful = False
     busy = 0.0
 
     def __init__(self) -> None:

@@ -51,6 +51,7 @@ class Model:
 
     def __init__(self, small: Target, translation: Translation) -> None:
         self._small = small
+        self.forgetful = small.forgetful
         self._translation = translation
         self._held = {slot: _Held([]) for slot in range(small.n_slots)}
 

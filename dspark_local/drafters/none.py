@@ -18,6 +18,7 @@ class NoDrafter:
 
     name = "none"
     block_size = 0
+    forgetful = False
     busy = 0.0
 
     def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:  # noqa: ARG002 - the Protocol's

@@ -23,6 +23,7 @@ class Several:
         self._main, self._lookup = main, lookup
         self.name = f"{main.name}, {lookup.name}"
         self.block_size = main.block_size
+        self.forgetful = main.forgetful
 
     @property
     def busy(self) -> float:

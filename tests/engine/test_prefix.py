@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dspark_local.backend.scripted import ScriptedTarget, random_logits
+from dspark_local.backend.scripted import ScriptedDraft, ScriptedTarget, random_logits
+from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.model import Model
-from dspark_local.drafters.none import NoDrafter
 from dspark_local.engine import Engine
 from dspark_local.errors import BackendError
 from dspark_local.formats.translation import Translation
@@ -82,10 +82,12 @@ def test_a_shared_beginning_is_copied(running: bool) -> None:
     assert prefilled(made, [*first.tokens, 0])[0] <= 3  # its slot still holds it
 
 
-def test_a_cache_that_forgets_its_beginning_goes_on_only_where_it_ends() -> None:
+@pytest.mark.parametrize("whose", ["target", "drafter"])
+def test_a_cache_that_forgets_its_beginning_goes_on_only_where_it_ends(whose: str) -> None:
     """A text that another slot, or the same one, holds a beginning of is prefilled whole; one that goes on is not."""
-    target = ScriptedTarget(MODEL, 10, n_slots=2, forgetful=True)
-    made = Engine(target, NoDrafter(), Fixed(0), is_end=lambda _: False)
+    target = ScriptedTarget(MODEL, 10, n_slots=2, forgetful=whose == "target")
+    draft = ScriptedDraft(MODEL, 10, n_slots=2, forgetful=whose == "drafter")
+    made = Engine(target, DSpark(draft), Fixed(0), is_end=lambda _: False)
     first = say(made, [*SYSTEM, 5], 20)
     assert prefilled(made, [*first.tokens, 7], 5)[0] == 2
     rows, second = prefilled(made, [*SYSTEM, 6], 5)

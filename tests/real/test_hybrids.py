@@ -10,11 +10,13 @@ import pytest
 
 import dspark_local
 from dspark_local import SamplingParams, UsageError
-from dspark_local.backend.base import Shape, Span
+from dspark_local.backend.base import Block, Features, Shape, Span
+from dspark_local.backend.library import api
 from dspark_local.backend.llama import LlamaTarget
 from dspark_local.backend.model import Model
 from dspark_local.errors import BackendError, PairError
 from tests.formats import hybrids, tiny
+from tests.real import pairs
 from tests.real.hybrids import pair
 
 if TYPE_CHECKING:
@@ -124,6 +126,55 @@ def test_what_cannot_go_back_is_forgotten(files: dict[str, tuple[Path, Path]], a
         assert target.rewind(0, 65) == 0  # twice
         prefill(target, 10)
         row(target, 10)
+
+
+def test_a_window_of_a_drafter_is_no_matter_where_it_goes_on(files: dict[str, tuple[Path, Path]]) -> None:
+    """DeepSeek-V4's drafter beside another slot, in one stream, drafts what it drafts alone, and is not to go back."""
+
+    def drafted(slots: int) -> Floats:
+        shape = Shape(n_ctx=512, width=6, n_slots=slots)
+        with pairs.opened(*files["deepseek4"], shape) as (target, draft, _):
+            assert draft.forgetful is (slots > 1)
+            rows = np.random.default_rng(0).standard_normal((2, 480, 2 * target.context.model.n_embd))
+            blocks = []
+            for at in range(0, 480, 24):
+                fed = [Features(0, at, rows[0, at : at + 24]), Features(1, at // 3, rows[1, at // 3 : at // 3 + 8])]
+                draft.inject(fed[:slots])  # the other one lags behind
+                (block,) = draft.draft([Block(0, at + 24, 7)], draft.block_size)
+                blocks.append(block.logits.copy())
+        return np.array(blocks)
+
+    np.testing.assert_allclose(drafted(2), drafted(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("fixed_width", [4, None])
+def test_a_decode_that_fails_costs_who_was_in_it(
+    files: dict[str, tuple[Path, Path]], fixed_width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is gone, so the answer ends with an error; what comes next says what it says alone."""
+    target, drafter = files["qwen35"]
+    decode, calls, contexts = api.llama_decode, iter(range(1000)), []
+    created = LlamaTarget.__init__
+
+    def create(self: LlamaTarget, *args: Any, **options: Any) -> None:
+        created(self, *args, **options)
+        contexts.append(self.context.pointer)
+
+    def failing(context: Any, batch: Any) -> int:
+        done: int = decode(context, batch)
+        return -3 if context is contexts[0] and next(calls) == 5 else done
+
+    monkeypatch.setattr(LlamaTarget, "__init__", create)
+    options: dict[str, Any] = {"policy": "fixed:3", "ctx_size": 384, "threads": 1, "fixed_width": fixed_width}
+    with dspark_local.load(target, drafter=drafter, slots=2, **options) as runtime:
+        alone = runtime.generate(TEXT[:20], max_tokens=12).result()
+        warm = runtime.generate(TEXT[40:80], max_tokens=4).result()
+        monkeypatch.setattr(api, "llama_decode", failing)
+        with pytest.raises(BackendError, match=r"failed to decode|lost what came before"):
+            runtime.generate(TEXT[100:140], max_tokens=60).result()
+        assert runtime.generate(TEXT[:20], max_tokens=12).result().tokens == alone.tokens
+        again = runtime.generate([*TEXT[40:80], *warm.tokens, 5], max_tokens=4).result()
+        assert len(again.tokens) == 4
 
 
 def texts(target: Path, drafter: Path | str, *, prompts: list[list[int]], **options: Any) -> list[tuple[int, ...]]:
