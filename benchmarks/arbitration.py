@@ -1,13 +1,15 @@
 """What lookup beside the drafter is worth: answers that copy and answers that do not, with and without it.
 
     python benchmarks/arbitration.py                  # record once (build/arbitration.npz), replay on every cost table
-    python benchmarks/arbitration.py --clock 0.6b     # the same prompts by the clock, cost-scaled to a shape
+    python benchmarks/arbitration.py --clock 0.6b     # a few of each kind by the clock, cost-scaled to a shape
 
 A replay takes the recorded acceptance of every block of the drafter and the recorded text, in which lookup really
 searches; seconds are those of the cost table (replay.py). Answers that loop are left out. The demo's target cannot
 copy, so "renamed" texts are made: functions written out again with one name changed, as a model that copies would
 write them, and the drafter's acceptance drawn as for copies in scheduling/synthetic.py, better than any that was
-recorded. By the clock both runtimes answer in turns, seed by seed.
+recorded. By the clock both runtimes answer in turns, seed by seed; for "renamed" texts the target is made to pick what
+is written there, while everything else is as it is: its decodes, what the drafter makes of its hidden states, and what
+lookup finds.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from replay import COSTS, GAMMA, Q4
 from scale import SIZES, scaled_pair
 
 from dspark_local import load
+from dspark_local.backend.scripted import PEAK
 from dspark_local.bench import machine
-from dspark_local.bench.answers import answer
+from dspark_local.bench.answers import Answer, answer, heard
 from dspark_local.bench.figures import geometric_mean
 from dspark_local.bench.prompts import Prompt
 from dspark_local.bench.record import Recording, trace
@@ -49,7 +52,8 @@ from dspark_local.types import Round, RoundTimes, SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dspark_local.backend.base import Vocab
+    from dspark_local.backend.base import Floats, Rows, Span, Target, Vocab
+    from dspark_local.engine import Engine
     from dspark_local.models.locations import Pair
     from dspark_local.runtime import Runtime
 
@@ -58,6 +62,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "demo"))  # scrip
 from questions import Material
 
 RECORDED = COSTS.with_name("arbitration.npz")
+REPLAYED, CLOCKED = 72, 4  # prompts of each kind
 WIDE = 2 * BLOCK  # γ of a modelled table, so that it reaches as far as lookup's drafts
 
 
@@ -198,24 +203,73 @@ def replayed(texts: list[Recorded]) -> str:
     return table(("cost table", *kinds), rows)
 
 
-def clocked(shape: str, asked: list[Prompt], *, tokens: int, threads: int | None) -> str:
-    """Tokens per second of both runtimes, prompt by prompt in turns."""
+class Copying:
+    """A target that picks a text, whatever it would have said: rows that are no prompt's are spikes at its tokens."""
+
+    def __init__(self, target: Target, said: Recorded) -> None:
+        self._target, self._said = target, said
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._target, name)
+
+    def decode(self, spans: list[Span]) -> list[Rows]:
+        """The target's own decode, and other logits."""
+        return [
+            replace(rows, logits=self._spikes(span)) if span.logits else rows
+            for span, rows in zip(spans, self._target.decode(spans), strict=True)
+        ]
+
+    def _spikes(self, span: Span) -> Floats:
+        first = span.start + 1 - len(self._said.prompt)
+        picked = [*self._said.text, *self._said.text[-1:] * len(span.tokens)][first : first + len(span.tokens)]
+        logits = np.zeros((len(picked), self._target.n_vocab), np.float32)
+        logits[np.arange(len(picked)), picked] = PEAK
+        return logits
+
+
+def copied(runtime: Runtime, said: Recorded, tokens: int) -> Answer:
+    """A text that the target is made to pick. Raises what the runtime raises."""
+
+    def stand_in(engine: Engine) -> None:
+        engine.target = Copying(own, said)
+
+    own = runtime._worker.call(lambda engine: engine.target)  # noqa: SLF001 - nobody else changes an engine's target
+    runtime._worker.call(stand_in)  # noqa: SLF001 - as above
+    try:
+        few = min(tokens, len(said.text))
+        return heard(runtime.generate(list(said.prompt), SamplingParams(seed=1), max_tokens=few))
+    finally:
+        runtime._worker.call(lambda engine: setattr(engine, "target", own))  # noqa: SLF001 - as above
+
+
+def clocked(shape: str, n: int, *, tokens: int, threads: int | None) -> str:
+    """Tokens per second of both runtimes, prompt by prompt in turns, `n` of each kind."""
     pair = scaled_pair(SIZES[shape], types=Q4)
     assert pair.drafter
     ratios: dict[str, list[float]] = {}
+    looked: dict[str, list[float]] = {}
     options = {"ctx_size": 2048, "threads": threads}
     with (
         tempfile.TemporaryDirectory() as folder,  # where auto finds the drafter by its name
         load(_named(pair, Path(folder)), drafter="auto", **options) as both,
         load(pair.target, drafter=pair.drafter, **options) as alone,
     ):
-        for seed, prompt in enumerate(asked):
-            rates = [answer(r, prompt, seed=seed, max_tokens=tokens).rate for r in (alone, both)]
-            ratios.setdefault(prompt.kind, []).append(rates[1] / rates[0])
-            print(f"\r{seed + 1} of {len(asked)} prompts", end="", file=sys.stderr, flush=True)
+        asked: list[Prompt | Recorded] = [*renamed(both.vocab, n), *prompts(n)]
+        for seed, what in enumerate(asked):
+            if isinstance(what, Recorded):
+                kind, said = what.trace.kind, [copied(r, what, tokens) for r in (alone, both)]
+            else:
+                kind, said = what.kind, [answer(r, what, seed=seed, max_tokens=tokens) for r in (alone, both)]
+            ratios.setdefault(kind, []).append(said[1].rate / said[0].rate)
+            by = said[1].stats.accepted_by.get(Lookup.name, 0)
+            looked.setdefault(kind, []).append(by / said[1].stats.predicted_n)
+            print(f"\r{seed + 1} of {len(asked)} answers", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    rows = [(kind, str(len(r)), f"{geometric_mean(r):.2f} ×") for kind, r in ratios.items()]
-    return table(("kind", "prompts", "both / drafter alone"), rows)
+    rows = [
+        (kind, str(len(r)), f"{np.mean(looked[kind]):.0%}", f"{geometric_mean(r):.2f} × ({min(r):.2f} to {max(r):.2f})")
+        for kind, r in ratios.items()
+    ]
+    return table(("kind", "answers", "tokens looked up", "both / drafter alone (least, most)"), rows)
 
 
 def _named(pair: Pair, folder: Path) -> Path:
@@ -251,19 +305,20 @@ def main() -> None:
     """Record if need be, replay, print."""
     parser = argparse.ArgumentParser(description="Lookup beside the drafter, against the drafter alone.")
     parser.add_argument("--clock", choices=SIZES, help="by the clock, on the pair cost-scaled to this shape")
-    parser.add_argument("--prompts", type=int, default=72, help="of each kind (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, help=f"of each kind (default: {REPLAYED}, or {CLOCKED} by the clock)")
     parser.add_argument("--tokens", type=int, default=160, help="most of an answer (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="record anew")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     print("\n".join(f"- {line}" for line in machine.describe()), end="\n\n")
     if options.clock:
-        print(clocked(options.clock, prompts(options.prompts), tokens=options.tokens, threads=options.threads))
+        print(clocked(options.clock, options.prompts or CLOCKED, tokens=options.tokens, threads=options.threads))
         return
     if options.again or not RECORDED.is_file():
         with load("demo", drafter="dspark", policy="plain", ctx_size=1024, threads=options.threads) as runtime:
-            made = renamed(runtime.vocab, options.prompts)
-            save([*recorded(runtime, prompts(options.prompts), options.tokens), *made])
+            n = options.prompts or REPLAYED
+            made = renamed(runtime.vocab, n)
+            save([*recorded(runtime, prompts(n), options.tokens), *made])
     texts = load_recorded()
     print(f"{sum(len(t.text) for t in texts)} tokens of {len(texts)} texts; × plain, drafter alone → both:\n")
     print(replayed(texts))
