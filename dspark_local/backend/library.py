@@ -1,6 +1,7 @@
 """The llama.cpp library, loaded once: the only `import llama_cpp`.
 
-Its log goes to the logger `dspark_local.llama`, silent by default; the latest errors are kept for messages.
+Its log goes to the logger `dspark_local.llama`, silent by default; the latest errors are kept for messages, each
+thread's own, for llama.cpp says them on the thread that called it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ctypes
 import logging
 import os
 import sys
+import threading
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -42,9 +44,18 @@ _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ER
 _GPUS = {1, 2}  # ggml_backend_dev_type: GPU, IGPU
 _logger = logging.getLogger("dspark_local.llama")
 _logger.addHandler(logging.NullHandler())
-_errors: deque[str] = deque(maxlen=8)
 _pid = os.getpid()
-_listeners: list[list[str]] = []
+
+
+class _Heard(threading.local):
+    """What llama.cpp said on this thread."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=8)
+        self.listeners: list[list[str]] = []
+
+
+_heard = _Heard()
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp has no types
@@ -52,8 +63,8 @@ def _log(level: int, text: bytes, _user_data: object) -> None:
     line = text.decode("utf-8", "replace").rstrip()
     if line and level in _LEVELS:
         if _LEVELS[level] == logging.ERROR:
-            _errors.append(line)
-        for lines in _listeners:
+            _heard.errors.append(line)
+        for lines in _heard.listeners:
             lines.append(line)
         _logger.log(_LEVELS[level], "%s", line)
 
@@ -69,9 +80,9 @@ def check_process() -> None:
 
 
 def last_error() -> str:
-    """What llama.cpp said last when something failed, cut to one clause; then forgotten."""
-    said = list(_errors)
-    _errors.clear()
+    """What llama.cpp said last when something failed on this thread, cut to one clause; then forgotten."""
+    said = list(_heard.errors)
+    _heard.errors.clear()
     if not said:
         return "no reason given"
     return said[0].partition(": ")[2][:200] or said[0][:200]
@@ -79,18 +90,18 @@ def last_error() -> str:
 
 def forget_errors() -> None:
     """Start listening anew, before a call that may fail."""
-    _errors.clear()
+    _heard.errors.clear()
 
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """All that llama.cpp says meanwhile, line by line: some of what it knows is nowhere else."""
+    """All that llama.cpp says on this thread meanwhile, line by line: some of what it knows is nowhere else."""
     lines: list[str] = []
-    _listeners.append(lines)
+    _heard.listeners.append(lines)
     try:
         yield lines
     finally:
-        _listeners.remove(lines)
+        _heard.listeners.remove(lines)
 
 
 def system_info() -> str:
