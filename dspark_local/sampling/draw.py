@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dspark_local.sampling.noise import gumbel
-from dspark_local.sampling.truncation import top_k
+from dspark_local.sampling.peaks import Peaks
 from dspark_local.types import LEAST_TEMPERATURE
 
 if TYPE_CHECKING:
@@ -45,33 +45,44 @@ class Draw:
         """The token drawn; of equal scores the smaller id wins. None if the constraint allows none of `ids`."""
         if self.temperature < LEAST_TEMPERATURE:
             return self._best(self.logits, None, constraint)[0]
-        top = float(self.logits.max())
-        within = self.logits >= top - SPREAD * self.temperature
-        head = np.flatnonzero(within)
-        best, score = self._best(self._scores(head, top), head, constraint)
+        peaks = Peaks.of(self.logits)
+        top = peaks.top
+        head = peaks.at_least(top - SPREAD * self.temperature)
         if head.size == self.logits.size:
+            return self._best(self._scores(head, top, self._noise(self._tokens(head))), None, constraint)[0]
+        noise = self._noise(np.concatenate((self._tokens(head), GROUP)))
+        best, score = self._best(self._scores(head, top, noise[:-1]), head, constraint)
+        group = self._group(top, head, score, float(noise[-1]), constraint)
+        if group is None:
             return best
-        group = float(self._noise(GROUP)[0])
-        if score >= math.log(self._bound(top, head.size)) + group:
-            return best
+        return self._token(int(group[np.argmax(self._scores(group, top, self._noise(self._tokens(group))))]))
+
+    def _group(self, top: float, head: Ids, score: float, noise: float, constraint: Constraint | None) -> Ids | None:
+        """The group's tokens, if it wins over `score`; its mass is summed only where a bound does not decide."""
+        n = self.logits.size - head.size
+        if score >= math.log(_weight(n, n)) + noise:
+            return None
+        near = int(np.count_nonzero(self.logits >= top - _FAR * self.temperature)) - head.size
+        if score >= math.log(_weight(n, near)) + noise:
+            return None
         weights = np.exp((self.logits - np.float32(top)) / np.float32(self.temperature))
         weights[head] = 0
-        if score >= _log(weights) + group:
-            return best
-        tail = np.flatnonzero(weights)
+        if score >= _log(weights) + noise:
+            return None
+        group = np.flatnonzero(weights)
         if constraint:
-            tail = tail[constraint.allowed(self._tokens(tail))]
-            if score >= _log(weights[tail]) + group:
-                return best
-        return self._token(int(tail[np.argmax(self._scores(tail, top))]))
+            group = group[constraint.allowed(self._tokens(group))]
+            if score >= _log(weights[group]) + noise:
+                return None
+        return group
 
     def _best(self, scores: Logits, at: Ids | None, constraint: Constraint | None) -> tuple[int | None, float]:
         """The best token that is allowed, of those at these indices or of all; and its score: −inf without one."""
-        first = int(np.argmax(scores))
+        first = int(scores.argmax())
         if constraint is None:
             return self._token(first if at is None else int(at[first])), float(scores[first])
-        for n in (*_TRIED, 0):  # 0: all of them
-            some = np.array([first]) if n == 1 else top_k(scores, n)
+        for n in (*_TRIED, scores.size):
+            some = np.array([first]) if n == 1 else Peaks.of(scores).largest(n)
             tokens = self._tokens(some if at is None else at[some])
             open_to = constraint.allowed(tokens) & (scores[some] > -np.inf)
             if open_to.any():
@@ -82,13 +93,12 @@ class Draw:
                 break
         return None, -math.inf
 
-    def _bound(self, top: float, n_head: int) -> float:
-        near = int(np.count_nonzero(self.logits >= top - _FAR * self.temperature)) - n_head
-        far = self.logits.size - n_head - near
-        return (near * math.exp(-SPREAD) + far * math.exp(-_FAR)) * _ROUNDING
-
-    def _scores(self, at: Ids, top: float) -> Scores:
-        return (self.logits[at].astype(np.float64) - top) / self.temperature + self._noise(self._tokens(at))
+    def _scores(self, at: Ids, top: float, noise: Scores) -> Scores:
+        scores = (self.logits if at.size == self.logits.size else self.logits[at]).astype(np.float64)
+        scores -= top
+        scores /= self.temperature
+        scores += noise
+        return scores
 
     def _tokens(self, at: Ids) -> Ids:
         return at if self.ids is None else self.ids[at]
@@ -98,6 +108,11 @@ class Draw:
 
     def _noise(self, tokens: Ids) -> Scores:
         return gumbel(self.seed, self.choice, self.position, tokens)
+
+
+def _weight(n: int, near: int) -> float:
+    """More than n tokens of the group can weigh together, if so many of them are near."""
+    return (near * math.exp(-SPREAD) + (n - near) * math.exp(-_FAR)) * _ROUNDING
 
 
 def _log(weights: Logits) -> float:

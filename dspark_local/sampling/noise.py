@@ -7,6 +7,8 @@ position, and the token id is the counter of the stream that starts at the key.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _M1 = 0xBF58476D1CE4E5B9
 _M2 = 0x94D049BB133111EB
+_GOLDEN_64, _M1_64, _M2_64, _11, _27, _30, _31 = map(np.uint64, (_GOLDEN, _M1, _M2, 11, 27, 30, 31))
 
 
 def _mix(z: int) -> int:
@@ -22,21 +25,26 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
+@lru_cache(maxsize=64)  # of the texts that are being written
+def _text(seed: int, choice: int) -> int:
+    return _mix(((_mix((seed + _GOLDEN) & _MASK) ^ choice) + _GOLDEN) & _MASK)
+
+
 def key(seed: int, choice: int, position: int) -> int:
     """64-bit key of one absolute position in one choice of one seed."""
-    state = _mix((seed + _GOLDEN) & _MASK)
-    state = _mix(((state ^ choice) + _GOLDEN) & _MASK)
-    return _mix(((state ^ position) + _GOLDEN) & _MASK)
+    return _mix(((_text(seed, choice) ^ position) + _GOLDEN) & _MASK)
 
 
 def hashes(seed: int, choice: int, position: int, tokens: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
     """64 uniform bits for each token id; shape of `tokens`."""
-    z = (tokens.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN) + np.uint64(key(seed, choice, position))
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(_M1)
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(_M2)
-    z ^= z >> np.uint64(31)
+    z = tokens.astype(np.uint64)
+    z *= _GOLDEN_64
+    z += np.uint64((key(seed, choice, position) + _GOLDEN) & _MASK)  # the stream's first number is one step behind
+    z ^= z >> _30
+    z *= _M1_64
+    z ^= z >> _27
+    z *= _M2_64
+    z ^= z >> _31
     return z
 
 
@@ -45,6 +53,12 @@ def gumbel(seed: int, choice: int, position: int, tokens: npt.NDArray[np.integer
 
     u takes the upper 53 bits at the middle of their cell, so it is never 0 or 1 and the noise is finite.
     """
-    bits = (hashes(seed, choice, position, tokens) >> np.uint64(11)).astype(np.float64)
-    noise: npt.NDArray[np.float64] = -np.log(-np.log((bits + 0.5) * 2.0**-53))
-    return noise
+    u = (hashes(seed, choice, position, tokens) >> _11).astype(np.float64)
+    u += 0.5
+    u *= 2.0**-53
+    return _minus_log(_minus_log(u))
+
+
+def _minus_log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """−log x, in place."""
+    return np.negative(np.log(x, out=x), out=x)

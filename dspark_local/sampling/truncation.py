@@ -6,22 +6,23 @@ Each takes logits [n] and indices into them, None for all, and answers with fewe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from dspark_local.sampling.peaks import Peaks
 
+if TYPE_CHECKING:
     from dspark_local.types import SamplingParams
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.floating]
 Weights = npt.NDArray[np.float64]
 
-_SORTED = 1024  # a nucleus is seldom larger
-_COLUMN = 64  # logits in a column, of which only the largest is looked at first
+_SMALL, _SORTED = 256, 1024  # a nucleus is mostly smaller, and seldom larger
+_PIECE = 16_384  # logits that stay in a core's cache
+_ROUNDING = 1e-5  # more than the error of a sum of weights in 32 bits, relative to it
 
 
 def candidates(logits: Logits, params: SamplingParams) -> Ids | None:
@@ -44,26 +45,8 @@ def candidates(logits: Logits, params: SamplingParams) -> Ids | None:
 
 
 def top_k(logits: Logits, k: int) -> Ids:
-    """Indices of the k largest logits; all of them when k is 0 or there are no more."""
-    if not 0 < k < logits.size:
-        return np.arange(logits.size, dtype=np.int64)
-    ids = _contenders(logits, k)
-    some = logits[ids]
-    threshold = np.partition(some, some.size - k)[some.size - k]
-    above, ties = ids[some > threshold], ids[some == threshold]
-    return np.concatenate((above, ties[: k - above.size]))
-
-
-def _contenders(logits: Logits, k: int) -> Ids:
-    """Indices among which the k largest are, ascending, and few others.
-
-    The k-th largest maximum of any columns is no larger than the k-th largest logit: a partition of a fraction.
-    """
-    columns = logits.size // _COLUMN
-    if columns < 2 * k:
-        return np.arange(logits.size, dtype=np.int64)
-    maxima = logits[: columns * _COLUMN].reshape(_COLUMN, columns).max(axis=0)
-    return np.flatnonzero(logits >= np.partition(maxima, columns - k)[columns - k])
+    """Indices of the k largest logits, ascending; all of them when k is 0 or there are no more."""
+    return Peaks.of(logits).largest(k or logits.size)
 
 
 def typical_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
@@ -79,48 +62,72 @@ def typical_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     possible = weights > 0
     entropy = -float(np.multiply(weights, logs, out=np.zeros_like(logs), where=possible).sum()) / total
     odd = np.abs(logs + entropy)  # infinite where the weight is 0; no dot product, whose threads a busy machine stalls
-    at = _fewest(-odd, weights, lambda mass: mass > p * total)
+    at = _fewest(-odd, weights, math.nextafter(p * total, math.inf))
     return at if ids is None else ids[at]
 
 
 def top_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     """The fewest of `ids`, likeliest first, whose share of their probability reaches p."""
     kept = logits if ids is None else logits[ids]
-    weights = kept.astype(np.float64)
-    weights -= weights.max()
-    np.exp(weights, out=weights)
-    wanted = p * weights.sum()
-    at = _fewest(kept, weights, lambda mass: mass >= wanted)
+    at = _nucleus(kept, p) if kept.size > _SORTED else None
+    if at is None:
+        weights = _weights(kept, float(kept.max()))
+        at = _fewest(kept, weights, p * float(weights.sum()))
     return at if ids is None else ids[at]
+
+
+def _nucleus(logits: Logits, p: float) -> Ids | None:
+    """That of top-p, if it is small and a sum in 32 bits tells where it ends; else None."""
+    peaks = Peaks.of(logits)
+    top = peaks.top
+    likeliest = peaks.largest(_SMALL)
+    some = logits[likeliest]
+    weights = _weights(some, top)
+    total = sum(float(np.exp(logits[at : at + _PIECE] - np.float32(top)).sum()) for at in range(0, logits.size, _PIECE))
+    least, most = (_first(some, weights, p * total * error) for error in (1 - _ROUNDING, 1 + _ROUNDING))
+    return likeliest[least] if least.size == most.size < likeliest.size else None
+
+
+def _weights(logits: Logits, top: float) -> Weights:
+    weights = logits.astype(np.float64)
+    weights -= top
+    return np.exp(weights, out=weights)
 
 
 def min_p(logits: Logits, ids: Ids | None, p: float) -> Ids:
     """Those of `ids` whose probability is at least p times the likeliest one's."""
-    kept = logits if ids is None else logits[ids]
-    likely = np.flatnonzero(kept >= kept.max() + math.log(p))
+    peaks = Peaks.of(logits if ids is None else logits[ids])
+    likely = peaks.at_least(logits.dtype.type(peaks.top) + math.log(p))
     return likely if ids is None else ids[likely]
 
 
-def _fewest(order: Logits, weights: Weights, enough: Callable[[Any], Any]) -> Ids:
-    """Indices by descending `order` up to where their weights together are `enough`; of equals the smaller first.
+def _fewest(order: Logits, weights: Weights, wanted: float) -> Ids:
+    """Indices by descending `order` up to where their weights together reach `wanted`; of equals the smaller first.
 
     All of them if rounding keeps the sum below. Sorting a whole vocabulary takes milliseconds, so only the part
     where the end lies is sorted: mostly the largest few, else what halving leaves.
     """
-    open_to, taken, mass = top_k(order, _SORTED), [np.empty(0, np.int64)], 0.0
-    if not enough(weights[open_to].sum()):
+    if order.size <= _SORTED:
+        return _first(order, weights, wanted)
+    open_to, taken, mass = top_k(order, _SORTED), [], 0.0
+    if weights[open_to].sum() < wanted:
         open_to = np.arange(order.size)
         while open_to.size > _SORTED:
             likelier = np.zeros(open_to.size, np.bool_)
             likelier[top_k(order[open_to], open_to.size // 2)] = True
             half = open_to[likelier]
             with_half = mass + float(weights[half].sum())
-            if enough(np.float64(with_half)):
+            if with_half >= wanted:
                 open_to = half
             else:
                 taken.append(half)
                 open_to, mass = open_to[~likelier], with_half
-    first = open_to[np.lexsort((open_to, -order[open_to]))]
-    reached = enough(mass + np.cumsum(weights[first]))
-    end = int(np.argmax(reached)) + 1 if reached.any() else first.size
-    return np.concatenate((*taken, first[:end]))
+    last = open_to[_first(order[open_to], weights[open_to], wanted, mass)]
+    return np.concatenate((*taken, last))
+
+
+def _first(order: Logits, weights: Weights, wanted: float, mass: float = 0.0) -> Ids:
+    at = np.argsort(-order, kind="stable")
+    sums = weights[at].cumsum()
+    sums += mass
+    return at[: int(sums.searchsorted(wanted)) + 1]

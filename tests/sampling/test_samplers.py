@@ -15,6 +15,7 @@ from dspark_local.errors import UsageError
 from dspark_local.sampling.draw import SPREAD
 from dspark_local.sampling.dry import repeats
 from dspark_local.sampling.logprobs import logprobs
+from dspark_local.sampling.peaks import Peaks
 from dspark_local.sampling.penalties import Row, penalised
 from dspark_local.sampling.rule import Sampler
 from dspark_local.sampling.temperature import temperature
@@ -108,6 +109,16 @@ def test_top_k_of_a_large_row_is_that_of_a_sort(seed: int, k: int, levels: int) 
     logits = rng.integers(0, 10**levels, size).astype(np.float32)
     expected = np.lexsort((np.arange(size), -logits))[:k]
     assert set(top_k(logits, k)) == set(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 60_000), st.integers(0, 9), st.sampled_from([0.0, 0.3, 0.99, 1.0]))
+def test_logits_that_reach_a_threshold_are_found(seed: int, size: int, levels: int, at: float) -> None:
+    """Few or all, in columns or in what is left beside them; and the largest."""
+    logits = np.random.default_rng(seed).integers(0, 10**levels, size).astype(np.float32)
+    peaks, threshold = Peaks.of(logits), float(np.quantile(logits, at))
+    assert peaks.top == logits.max()
+    np.testing.assert_array_equal(peaks.at_least(threshold), np.flatnonzero(logits >= threshold))
 
 
 @pytest.mark.parametrize("params", [{}, {"top_k": 4}, {"top_p": 0.9}])
