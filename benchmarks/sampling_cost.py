@@ -2,7 +2,7 @@
 
 A round of width w picks w tokens for the target and w − 1 for the drafter; each drafter's row but the first is
 re-based, as if no pick had been the graph's own. `verify` is the target's part. The aims at 152k tokens and width 8:
-1.5 ms from logits with a top-k up to 256, 3 ms untruncated.
+1.5 ms from logits with a top-k up to 256, 3 ms untruncated. Beside other work the fastest round says the most.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from dspark_local.sequence import Sequence
 RANK = 256
 CASES = {
     "greedy": SamplingParams(seed=1),
-    "T=1, top-k 40, top-p 0.95": SamplingParams(temperature=1, top_k=40, top_p=0.95, seed=1),
+    "Qwen's: T=0.6, top-k 20, top-p 0.95": SamplingParams(temperature=0.6, top_k=20, top_p=0.95, seed=1),
+    "Gemma's: T=1, top-k 64, top-p 0.95": SamplingParams(temperature=1, top_k=64, top_p=0.95, seed=1),
+    "Llama's: T=0.6, top-p 0.9": SamplingParams(temperature=0.6, top_p=0.9, seed=1),
     "T=1, top-k 256": SamplingParams(temperature=1, top_k=256, seed=1),
     "T=1, untruncated": SamplingParams(temperature=1, seed=1),
     "T=1, min-p 0.05": SamplingParams(temperature=1, min_p=0.05, seed=1),
-    "T=1, top-p 0.95": SamplingParams(temperature=1, top_p=0.95, seed=1),
     "T=1, penalties, DRY, top-k 40": SamplingParams(
         temperature=1, top_k=40, repeat_penalty=1.1, frequency_penalty=0.1, dry_multiplier=0.8, seed=1
     ),
@@ -54,15 +55,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         head = MarkovHead(GGUF.open(_head(rng, Path(folder) / "head.gguf", options.vocab)))
         rows = [[name, *_measure(params, blocks, head, options.rounds)] for name, params in CASES.items()]
-    print(table([f"ms a round, V = {options.vocab}, width {options.width}", "verify", "draft", "both"], rows))
+    what = f"ms a round, V = {options.vocab}, width {options.width}"
+    print(table([what, "verify", "draft", "both", "fastest"], rows))
 
 
 def _measure(params: SamplingParams, blocks: list[np.ndarray], head: MarkovHead, rounds: int) -> list[str]:
     times: list[tuple[float, float]] = []
     drafter = DSpark(_NoModel(), head)  # type: ignore[arg-type]  # its rows are given
     prompt = [t % 1000 for t in range(500)]
+    logits = np.empty_like(blocks[0])
     for at in range(rounds):
-        logits = blocks[at % len(blocks)]
+        logits[:] = blocks[at % len(blocks)]  # as a decode leaves them: just written
         sequence = Sequence(0, prompt, Sampler.of(params), 99)
         drafted = Drafted(logits[:-1], np.full(len(logits) - 1, 0.9, np.float32))
         began = time.perf_counter()
@@ -72,7 +75,7 @@ def _measure(params: SamplingParams, blocks: list[np.ndarray], head: MarkovHead,
             sequence.walk.pick(row)
         times.append((time.perf_counter() - middle, middle - began))
     verify, draft = (statistics.median(part) * 1e3 for part in zip(*times, strict=True))
-    return [f"{verify:.2f}", f"{draft:.2f}", f"{verify + draft:.2f}"]
+    return [f"{ms:.2f}" for ms in (verify, draft, verify + draft, min(map(sum, times)) * 1e3)]
 
 
 class _NoModel:

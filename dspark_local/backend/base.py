@@ -126,9 +126,8 @@ class Drafted:
 
 @dataclass(frozen=True, slots=True)
 class Rebased:
-    """A row of a block behind another token than the graph's: logits [n] of the tokens `ids`, ascending, and c_k."""
+    """A row of a block behind another token than the graph's: its candidates' logits [n], and c_k."""
 
-    ids: npt.NDArray[np.int64]
     logits: Floats
     confidence: float
 

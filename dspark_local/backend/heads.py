@@ -11,14 +11,13 @@ import numpy.typing as npt
 from dspark_local.backend.base import Rebased
 from dspark_local.formats.dflash import read_draft_spec
 from dspark_local.formats.faults import format_fault
-from dspark_local.sampling.truncation import top_k
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dspark_local.backend.candidates import Candidates
     from dspark_local.formats.gguf import GGUF
 
-CANDIDATES = 256  # they are chosen under the other bias, so there must be enough of them
 _SURE = 1e-6  # a sigmoid in 32 bits saturates
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
@@ -55,32 +54,37 @@ class MarkovHead:
 
         Zero for a token that a reduced draft vocabulary does not have; its logit is -inf anyhow.
         """
-        return self._stored_w2(np.asarray(tokens, np.int64)) * self._scale
-
-    def _stored_w2(self, ids: Tokens) -> Floats:
+        ids = np.asarray(tokens, np.int64)
         if self._row_of is None:
-            return self._w2[ids]
+            return self._w2[ids] * self._scale
         rows = self._row_of[ids]
-        present = rows >= 0
-        found = np.zeros((len(ids), self.rank), np.float32)
-        found[present] = self._w2[rows[present]]
+        found = self._w2[np.maximum(rows, 0)] * self._scale
+        found[rows < 0] = 0
         return found
 
-    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
-        """One row [n_vocab] of a block, drafted behind `chained`, as it had been behind `previous`.
+    def rebase(self, row: Candidates, confidence: float, chained: int, previous: int) -> Rebased:
+        """A row of a block, drafted behind `chained`, as it had been behind `previous`.
 
-        logits'(v) = logits(v) + W2[v] · (W1[previous] − W1[chained]) for the `CANDIDATES` largest; the confidence's
-        logit gains its own weights times the same difference [P §3.1, §3.2.1].
+        logits'(v) = logits(v) + W2[v] · (W1[previous] − W1[chained]); the confidence's logit gains its own weights
+        times the same difference [P §3.1, §3.2.1].
         """
         before, after = self.w1([chained, previous])
         shift = after - before
-        ids = np.sort(top_k(logits, CANDIDATES))
-        rebased = logits[ids] + self._stored_w2(ids) @ (shift * self._scale)
+        rebased = row.logits + self._against(row.ids, shift * self._scale)
         if self.confidence is None:
-            return Rebased(ids, rebased, confidence)
+            return Rebased(rebased, confidence)
         clipped = min(max(confidence, _SURE), 1 - _SURE)
         z = math.log(clipped / (1 - clipped)) + float(self.confidence @ shift)
-        return Rebased(ids, rebased, 1 / (1 + math.exp(-z)))
+        return Rebased(rebased, 1 / (1 + math.exp(-z)))
+
+    def _against(self, ids: Tokens, vector: Floats) -> Floats:
+        """W2 of tokens, as stored, times a vector [rank]: [n]; 0 for a token that a reduced vocabulary lacks."""
+        if self._row_of is None:
+            return self._w2.dot(ids, vector)
+        rows = self._row_of[ids]
+        products = self._w2.dot(np.maximum(rows, 0), vector)
+        products[rows < 0] = 0
+        return products
 
 
 def _inverse(d2t: Tokens, n_vocab: int) -> Tokens:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dspark_local.backend.base import Block, Features
+from dspark_local.backend.candidates import Candidates
 from dspark_local.drafters.base import Proposal
 from dspark_local.errors import BackendError
 
@@ -28,7 +29,7 @@ MOST_PENDING = 512  # rows of a slot that wait while nothing is drafted; in f32,
 class Head(Protocol):
     """The Markov head, row by row (backend.heads)."""
 
-    def rebase(self, logits: Floats, confidence: float, chained: int, previous: int) -> Rebased:
+    def rebase(self, row: Candidates, confidence: float, chained: int, previous: int) -> Rebased:
         """A row that was drafted behind `chained`, as it had been behind `previous`."""
         ...
 
@@ -78,13 +79,13 @@ class DSpark:
         for k, logits in enumerate(drafted.logits):
             confidence = 1.0 if drafted.confidences is None else float(drafted.confidences[k])
             if self._head and previous != chained:
-                row = self._head.rebase(logits, confidence, chained, previous)
-                token, confidence = walk.pick(row.logits, row.ids), row.confidence
+                row = Candidates.of(logits)
+                rebased = self._head.rebase(row, confidence, chained, previous)
+                token, confidence, chained = walk.pick(rebased.logits, row.ids), rebased.confidence, row.greedy
             else:
-                token = walk.pick(logits)
+                token, chained = walk.pick(logits), int(logits.argmax())
             if token is None:
                 break
-            chained = int(np.argmax(logits))
             previous = token
             tokens.append(token)
             confidences.append(confidence)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dspark_local.backend.base import Block
+    from dspark_local.backend.candidates import Candidates
 
 N = 8
 TARGET = np.log(np.array([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.04, 0.01], np.float32))
@@ -100,9 +101,9 @@ class Telling(ScriptedDraft):
 class TellingHead:
     """Re-bases the confidence on the token picked."""
 
-    def rebase(self, logits: np.ndarray, confidence_: float, chained: int, previous: int) -> Rebased:
+    def rebase(self, row: Candidates, confidence_: float, chained: int, previous: int) -> Rebased:
         del confidence_, chained
-        return Rebased(np.arange(N), logits, confidence(previous))
+        return Rebased(row.logits, confidence(previous))
 
 
 def confidence(previous: int) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from dspark_local.backend.candidates import Candidates
 from dspark_local.backend.heads import MarkovHead
 from dspark_local.errors import ModelFormatError
 from dspark_local.formats.gguf import GGUF
@@ -15,6 +16,8 @@ from tests.formats.tiny import BOOL, Tensor, Tiny
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gguf import GGMLQuantizationType
 
 
 def head(model: Tiny, tmp_path: Path, name: str = "d.gguf") -> MarkovHead:
@@ -48,6 +51,21 @@ def test_w2_is_scaled(tmp_path: Path) -> None:
     plain, ours = head(draft, tmp_path), head(scaled, tmp_path, "scaled.gguf")
     np.testing.assert_array_equal(ours.w1([1]), plain.w1([1]))
     np.testing.assert_array_equal(ours.w2([1]), plain.w2([1]) / 2)
+
+
+@pytest.mark.parametrize("kind", [tiny.F16, tiny.Q8_0])
+@pytest.mark.parametrize("d2t", [False, True])
+def test_rows_are_rebased_by_what_w1_and_w2_say(tmp_path: Path, kind: GGMLQuantizationType, d2t: bool) -> None:
+    """Logits gain scaled W2 · (W1 of the token picked − W1 of the graph's own); tokens without a row gain nothing."""
+    scale = {"markov_w2.scale": Tensor(np.full(1, 0.5, np.float32))}
+    ours = head(tiny.draft(d2t=d2t, kind=kind).with_tensors(scale), tmp_path)
+    ids = np.arange(0, tiny.N_VOCAB, 3)
+    row = Candidates(ids, np.linspace(2, -2, ids.size, dtype=np.float32))
+    rebased = ours.rebase(row, 0.9, 4, 7)
+    gained = ours.w2(row.ids) @ (ours.w1([7])[0] - ours.w1([4])[0])
+    assert gained.any()
+    np.testing.assert_allclose(rebased.logits, row.logits + gained, rtol=1e-5, atol=1e-6)
+    assert ours.rebase(row, 0.9, 4, 4).confidence == pytest.approx(0.9)
 
 
 def test_a_drafter_without_one_is_refused(tmp_path: Path) -> None:
