@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dspark_local.types import SamplingParams
 
 Floats = npt.NDArray[np.float32]
+
+_MOST = 1e30  # nothing a user gives counts for more: 32 bits end at 3e38
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ def penalised(row: Row, params: SamplingParams, recent: Sequence[int], breakers:
         logits[at] += bias
     if counts:
         at, times = _lookup(row, counts)
-        held, repeat = logits[at], np.float32(params.repeat_penalty)
+        held, repeat = logits[at], _bounded(max(1 / _MOST, params.repeat_penalty))
         held = np.where(held <= 0, held * repeat, held / repeat)
-        logits[at] = held - (times * np.float32(params.frequency_penalty) + np.float32(params.presence_penalty))
+        logits[at] = held - (times * _bounded(params.frequency_penalty) + _bounded(params.presence_penalty))
     if dry:
         at, penalty = _lookup(row, dry)
         logits[at] -= penalty
@@ -69,4 +72,9 @@ def _window(recent: Sequence[int], n: int) -> Sequence[int]:
 
 def _lookup(row: Row, values: Mapping[int, float]) -> tuple[Ids, Floats]:
     at, there = row.find(values)
-    return at, np.fromiter(values.values(), np.float32)[there]
+    return at, np.fromiter(map(_bounded, values.values()), np.float32)[there]
+
+
+def _bounded(value: float) -> np.float32:
+    """What 32 bits can reckon with, however often it is added; −inf stays."""
+    return np.float32(value if value == -math.inf else min(max(value, -_MOST), _MOST))

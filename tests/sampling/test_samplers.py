@@ -68,6 +68,30 @@ def test_nothing_to_change_copies_nothing() -> None:
     assert not logits.any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"repeat_penalty": 1e300}, {"repeat_penalty": 1e-300, "presence_penalty": 1e300},
+        {"frequency_penalty": -1e300, "presence_penalty": -1e300}, {"logit_bias": ((1, 1e300), (2, -1e300))},
+        {"logit_bias": ((1, -np.inf),), "presence_penalty": -1e300, "repeat_penalty": 1e-300},
+        {"dry_multiplier": 1e300, "dry_base": 1e300, "dry_allowed_length": 1},
+        {"dynatemp_range": 1e308, "dynatemp_exponent": 1e300},
+    ],
+)  # fmt: skip
+def test_extreme_values_overflow_nothing(extreme: dict[str, Any], temperature: float) -> None:
+    """No warning and no NaN; what is banned stays so, and hot is even."""
+    logits = np.array([0, 3, -2, 1, 2], np.float32)
+    params = SamplingParams(seed=1, temperature=temperature, typical_p=0.99, **extreme)
+    row = penalised(Row(logits), params, [1, 2, 0, 1, 2], {})
+    assert not np.isnan(row.logits).any()
+    assert (row.logits < np.inf).all()
+    assert row.logits[1] == -np.inf or (1, -np.inf) not in params.logit_bias
+    assert Sampler.of(params).pick(logits, 0, recent=[1, 2, 0, 1, 2]) in range(5)
+    assert Sampler.of(replace(params, temperature=1e308)).pick(logits, 0) in range(5)
+
+
 def test_dry_by_hand() -> None:
     """After a b c … a b: c would repeat three of length two, and what followed the lone b before repeats one."""
     a, b, c, d = range(4)
