@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def text(found: Tuning) -> str:
     """Cost curves, reliability by temperature, speeds to expect, and one sentence."""
-    costs, gamma = found.costs, found.costs.draft.seconds.size
+    costs, gamma = found.costs, len(found.costs.draft)
     return "\n\n".join((
         "Target decode by rows, against one row:\n" + _curve(costs.at(0), gamma + 1, costs.at(0)(1)),
         "Draft by length, against one row of the target:\n" + _curve(costs.draft, gamma, costs.at(0)(1)),

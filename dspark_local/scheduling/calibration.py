@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -19,7 +21,7 @@ from dspark_local.errors import BackendError
 from dspark_local.scheduling import store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 Floats = npt.NDArray[np.float64]
@@ -27,23 +29,62 @@ Floats = npt.NDArray[np.float64]
 _CLIP = 1e-6  # of confidences and survivals, before logarithms
 _MEMORY = 0.998  # of the curvature at each round: some 500 rounds
 _TRUST = 10.0  # rounds' worth of curvature that hold confidences as they are
-_STEP = 0.3  # most that one round moves a parameter
+_BLOCKS = 8  # to a step
+_STEP = 1.0  # most that one moves a parameter
 _LEAST, _MOST = np.array([0.05, 0.05, -4.0]), np.array([4.0, 4.0, 4.0])  # of a, b and s
 _AS_SAID = np.array([1.0, 1.0, 0.0])
 _EDGES = (0.0, 0.5, 0.9)  # upper ends of the temperature buckets; above the last is one more
 _NOT_A_NUMBER = "the drafter's confidence is not a number; its file is damaged: download or convert it again"
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A verified block: its confidences, how many drafts were admitted, and how many of those came true."""
+
+    confidences: Sequence[float]
+    admitted: int
+    accepted: int
+
+
 @dataclass(slots=True)
 class _Maps:
-    """(a, b, s) of each position [γ, 3], and the curvature of the log loss there [γ, 3, 3]."""
+    """(a, b, s) of each position [γ, 3], the curvature of the log loss there [γ, 3, 3], and blocks to learn from."""
 
     parameters: Floats
     curvature: Floats
+    waiting: list[_Block] = field(default_factory=list)
+    _listed: list[tuple[float, float, float]] | None = None
 
     @classmethod
     def fresh(cls, gamma: int) -> Self:
         return cls(np.tile(_AS_SAID, (gamma, 1)), np.tile(_TRUST * np.eye(3), (gamma, 1, 1)))
+
+    @property
+    def listed(self) -> list[tuple[float, float, float]]:
+        """What a round needs of each position as plain numbers: a, b and e^−s."""
+        if self._listed is None:
+            self._listed = [(a, b, math.exp(-s)) for a, b, s in self.parameters.tolist()]
+        return self._listed
+
+    def learn(self) -> None:
+        """One Newton step by the blocks that wait."""
+        blocks, gamma = self.waiting, len(self.parameters)
+        said = np.full((len(blocks), gamma), 0.5)
+        for row, block in zip(said, blocks, strict=True):
+            row[: len(block.confidences)] = block.confidences
+        position = np.arange(gamma)
+        seen = position < np.array([[b.admitted] for b in blocks])
+        right = position < np.array([[b.accepted] for b in blocks])
+        x = _features(said)
+        share = _sigmoid((x * self.parameters).sum(axis=2))
+        before = np.concatenate([np.ones((len(blocks), 1)), share.cumprod(axis=1)[:, :-1]], axis=1)
+        slope, weight = (seen * loss for loss in _loss(before, share, right))
+        kept = (_MEMORY ** seen.sum(axis=0))[:, None, None]
+        self.curvature = kept * self.curvature + (1 - kept) * _TRUST * np.eye(3)
+        self.curvature += np.einsum("nk,nki,nkj->kij", weight, x, x)
+        step = np.linalg.solve(self.curvature, np.einsum("nk,nki->ki", slope, x)[..., None])[..., 0]
+        self.parameters = (self.parameters - step.clip(-_STEP, _STEP)).clip(_LEAST, _MOST)
+        self.waiting, self._listed = [], None
 
 
 @dataclass(slots=True)
@@ -53,33 +94,32 @@ class Calibration:
     gamma: int
     _buckets: dict[int, _Maps] = field(default_factory=dict)
 
-    def survival(self, confidences: Sequence[float], temperature: float) -> list[float]:
-        """a_k of one block of g ≤ γ confidences. Raises BackendError for one that is not a number."""
-        survival: list[float] = []
-        reached = 1.0
-        for c, (a, b, s) in zip(confidences, self._at(temperature).parameters.tolist(), strict=False):
-            clipped = min(1 - _CLIP, max(_CLIP, c))
-            if c != c:  # noqa: PLR0124 - NaN, and this is asked of every draft
-                raise BackendError(_NOT_A_NUMBER)
-            reached /= 1 + math.exp(b * math.log1p(-clipped) - a * math.log(clipped) - s)
-            survival.append(reached)
-        return survival
+    def shares(self, confidences: Iterable[float], temperature: float) -> list[float]:
+        """c'_k of one block of g ≤ γ confidences. Raises BackendError for one that is not a number."""
+        shares: list[float] = []
+        for c, (a, b, e) in zip(confidences, self._at(temperature).listed, strict=False):
+            if not _CLIP <= c <= 1 - _CLIP:
+                if math.isnan(c):
+                    raise BackendError(_NOT_A_NUMBER)
+                c = min(1 - _CLIP, max(_CLIP, c))  # noqa: PLW2901 - asked of every draft
+            shares.append(1 / (1 + e * (1 - c) ** b / c**a))
+        return shares
+
+    def survival(self, confidences: Iterable[float], temperature: float) -> list[float]:
+        """a_k of one block: products of `shares`, which says what it raises."""
+        return list(accumulate(self.shares(confidences, temperature), mul))
 
     def observe(self, confidences: Sequence[float], admitted: int, accepted: int, temperature: float) -> None:
-        """Learn from one verified block. What was not admitted says nothing."""
+        """Learn from one verified block, together with the next few: a step costs no more for all of them.
+
+        What was not admitted says nothing.
+        """
         maps = self._at(temperature)
         n = min(admitted, len(confidences), self.gamma)
-        if not n:
-            return
-        x = _features(np.array(confidences[:n]))
-        share = _sigmoid((x * maps.parameters[:n]).sum(axis=1))
-        before = np.concatenate([[1.0], share.cumprod()[:-1]])
-        slope, weight = _loss(before, share, np.arange(n) < accepted)
-        curvature = maps.curvature[:n]
-        curvature += (1 - _MEMORY) * (_TRUST * np.eye(3) - curvature)
-        curvature += weight[:, None, None] * x[:, :, None] * x[:, None, :]
-        step = np.linalg.solve(curvature, (slope[:, None] * x)[..., None])[..., 0]
-        maps.parameters[:n] = (maps.parameters[:n] - step.clip(-_STEP, _STEP)).clip(_LEAST, _MOST)
+        if n:
+            maps.waiting.append(_Block(confidences[:n], n, accepted))
+        if len(maps.waiting) == _BLOCKS:
+            maps.learn()
 
     def fit(self, confidences: Floats, admitted: npt.ArrayLike, accepted: npt.ArrayLike, temperature: float) -> None:
         """Fit a bucket from n recorded blocks: `confidences` [n, γ], `admitted` and `accepted` [n].
@@ -118,6 +158,9 @@ class Calibration:
 
     def save(self, path: Path, pair: str) -> None:
         """Keep it for a pair."""
+        for maps in self._buckets.values():
+            if maps.waiting:
+                maps.learn()
         kept = {str(t): [m.parameters.tolist(), m.curvature.tolist()] for t, m in self._buckets.items()}
         store.write(path, pair, kept)
 

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from dspark_local.errors import UsageError
 from dspark_local.scheduling import store
 from dspark_local.scheduling.curve import GUESS, Curve
@@ -48,13 +46,11 @@ class CostTable:
         if not (math.isfinite(plain) and plain > 0):
             raise UsageError(f"the seconds of one token must be a positive number, not {plain}")
         longest = max(gamma, longest)
-        rows = np.arange(1, slots * (gamma + longest + 1) + 1)
-        injected = np.arange(1, max(_INJECTED, slots * (gamma + 1)) + 1)
         return cls(
-            {0: Curve(plain * (1 + _ROW * (rows[: slots * (longest + 1)] - 1)))},
-            Curve(plain * (_DRAFT + _DRAFT_ROW * rows[: max(1, slots * gamma)])),
-            Curve(plain * (_INJECT + _INJECT_ROW * injected)),
-            Curve(plain * _HOST_ROW * rows),
+            {0: _line(plain, 1 - _ROW, _ROW, slots * (longest + 1))},
+            _line(plain, _DRAFT, _DRAFT_ROW, max(1, slots * gamma)),
+            _line(plain, _INJECT, _INJECT_ROW, max(_INJECTED, slots * (gamma + 1))),
+            _line(plain, 0, _HOST_ROW, slots * (gamma + longest + 1)),
         )
 
     def at(self, depth: int) -> Curve:
@@ -97,11 +93,10 @@ class CostTable:
 
     def covers(self, slots: int, gamma: int, longest: int = 0) -> bool:
         """Whether it reaches as far as so many slots at γ, or with the longest drafts, can."""
-        widths = [curve.seconds.size for curve in self.decode.values()]
         return (
-            min(widths) >= slots * (max(gamma, longest) + 1)
-            and self.draft.seconds.size >= slots * gamma
-            and self.host.seconds.size >= slots * (2 * gamma + 1)
+            min(map(len, self.decode.values())) >= slots * (max(gamma, longest) + 1)
+            and len(self.draft) >= slots * gamma
+            and len(self.host) >= slots * (2 * gamma + 1)
         )
 
     def save(self, path: Path, identity: str) -> None:
@@ -120,14 +115,15 @@ class CostTable:
 
 
 def _listed(curve: Curve) -> dict[str, list[float]]:
-    return {"seconds": curve.seconds.tolist(), "seen": curve.seen.tolist()}
+    return {"seconds": curve.seconds, "seen": curve.seen}
+
+
+def _line(plain: float, start: float, row: float, rows: int) -> Curve:
+    return Curve([plain * (start + row * n) for n in range(1, rows + 1)])
 
 
 def _curve(kept: Mapping[str, list[float]]) -> Curve:
-    seconds = np.array(kept["seconds"], dtype=np.float64)
-    seen = np.array(kept["seen"], dtype=np.float64)
-    if seconds.ndim != 1 or seconds.shape != seen.shape or not seconds.size:
-        raise ValueError
-    if not (np.isfinite(seconds).all() and (seconds >= 0).all() and np.isfinite(seen).all() and (seen >= 0).all()):
+    seconds, seen = [float(s) for s in kept["seconds"]], [float(n) for n in kept["seen"]]
+    if not seconds or len(seconds) != len(seen) or not all(0 <= x < math.inf for x in (*seconds, *seen)):
         raise ValueError
     return Curve(seconds, seen)

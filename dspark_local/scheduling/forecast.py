@@ -8,7 +8,7 @@ confidences said, above all at the draft that was refused: where text is hard, i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy.typing as npt
 from dspark_local.scheduling import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 Floats = npt.NDArray[np.float64]
+Counts = tuple[float, float, float]  # at three speeds of forgetting
 
 _FADING = (0.6, 0.9, 0.98)  # of what was counted, at each block, and at each round without one
 _KEPT = (0.0, 0.0, 0.2)  # of it, when another text begins
@@ -29,8 +30,10 @@ _AGING = 0.8  # of what the last block's confidences said, at each round without
 _LONG_RUN = 0.998  # memory of the rate over all texts, a block
 _START = 0.75  # acceptance of a drafter that nothing is known of
 _RATE = 0.1  # of learning
+_BLOCKS = 8  # to a step of learning
 _UNSEEN = 0.2  # weight of a draft that was not reached
 _CLIP = 0.01  # of chances, before logarithms
+_SURE = math.log((1 - _CLIP) / _CLIP)
 # fast, middle and slow rate, refused, mean, first block of a text, 1
 _WEIGHTS = (0.1, 0.5, 0.0, 0.2, 0.2, 0.0, 0.0)
 
@@ -43,57 +46,80 @@ class History:
     the block; `silent` counts rounds without a block since, and `first` says that this text has had none.
     """
 
-    hits: list[float] = field(default_factory=lambda: [0.0] * 3)
-    trials: list[float] = field(default_factory=lambda: [0.0] * 3)
+    hits: Counts = (0.0, 0.0, 0.0)
+    trials: Counts = (0.0, 0.0, 0.0)
     refused: float | None = None
     mean: float | None = None
     silent: int = 0
     first: bool = True
+    _unaged: int = 0  # rounds that the counts have yet to fade by
 
     def renew(self) -> None:
         """Another text begins."""
-        self._fade(_KEPT)
+        self._age()
+        self._fade(*_KEPT)
         self.refused = self.mean = None
         self.first = True
 
     def wait(self) -> None:
         """A round without a block: what is known ages."""
         self.silent += 1
-        self._fade(_FADING)
+        self._unaged += 1
 
     def add(self, shares: Sequence[float], admitted: int, accepted: int) -> None:
         """A block whose drafts had the chances `shares`, none if unknown, and of which `accepted` came true."""
+        self._unaged += 1
+        self._age()
         self.silent, self.first = 0, False
-        self._fade(_FADING)
-        self.hits = [n + accepted for n in self.hits]
-        self.trials = [n + min(accepted + 1, admitted) for n in self.trials]
+        reached = accepted + 1 if accepted < admitted else admitted
+        (h0, h1, h2), (t0, t1, t2) = self.hits, self.trials
+        self.hits = (h0 + accepted, h1 + accepted, h2 + accepted)
+        self.trials = (t0 + reached, t1 + reached, t2 + reached)
         if shares:
-            self.refused = _logit(shares[min(accepted, len(shares) - 1)])
+            self.refused = _logit(shares[accepted] if accepted < len(shares) else shares[-1])
             self.mean = _logit(sum(shares) / len(shares))
 
     def features(self, rate: float) -> list[float]:
         """[7], in the order of the weights; what is unknown is as the long-run `rate` has it."""
-        base, age = _logit(rate), _AGING**self.silent
-        counts = zip(self.hits, self.trials, strict=True)
-        lately = [_logit((hits + _PRIOR * rate) / (trials + _PRIOR)) for hits, trials in counts]
-        said = [base if z is None else base + age * (z - base) for z in (self.refused, self.mean)]
-        return [*lately, *said, float(self.first), 1.0]
+        self._age()
+        base = refused = mean = _logit(rate)
+        (h0, h1, h2), (t0, t1, t2) = self.hits, self.trials
+        usual = _PRIOR * rate
+        if self.refused is not None and self.mean is not None:
+            age = _AGING**self.silent
+            refused, mean = base + age * (self.refused - base), base + age * (self.mean - base)
+        return [
+            _logit((h0 + usual) / (t0 + _PRIOR)),
+            _logit((h1 + usual) / (t1 + _PRIOR)),
+            _logit((h2 + usual) / (t2 + _PRIOR)),
+            refused,
+            mean,
+            float(self.first),
+            1.0,
+        ]
 
-    def _fade(self, by: Iterable[float]) -> None:
-        fading = tuple(by)
-        self.hits = [n * share for n, share in zip(self.hits, fading, strict=True)]
-        self.trials = [n * share for n, share in zip(self.trials, fading, strict=True)]
+    def _age(self) -> None:
+        """Fade by the rounds since it was last asked."""
+        if self._unaged:
+            fast, middle, slow = (share**self._unaged for share in _FADING)
+            self._fade(fast, middle, slow)
+            self._unaged = 0
+
+    def _fade(self, fast: float, middle: float, slow: float) -> None:
+        (h0, h1, h2), (t0, t1, t2) = self.hits, self.trials
+        self.hits, self.trials = (h0 * fast, h1 * middle, h2 * slow), (t0 * fast, t1 * middle, t2 * slow)
 
 
 class Forecast:
     """Conditional acceptance at γ positions. It is a pair's, shared by all slots and texts."""
 
-    __slots__ = ("_hits", "_squares", "_trials", "_weights")
+    __slots__ = ("_hits", "_squares", "_trials", "_waiting", "_weights")
 
     def __init__(self, gamma: int) -> None:
         self._weights: Floats = np.tile(np.array(_WEIGHTS), (gamma, 1))
         self._squares: Floats = np.ones_like(self._weights)  # of all slopes so far
         self._hits, self._trials = _START * _PRIOR, _PRIOR
+        self._waiting: list[tuple[Sequence[float], list[float], int]] = []
 
     @property
     def rate(self) -> float:
@@ -110,17 +136,28 @@ class Forecast:
         """Take in a block whose drafts had the chances `shares`, none if unknown.
 
         `admitted` drafts were verified and `accepted` came true; one that was not reached counts a little, as what its
-        chance says.
+        chance says. A few blocks are learned from together: a step costs no more for all of them.
         """
         reached = min(accepted + 1, admitted)
         self._hits = _LONG_RUN * self._hits + accepted
         self._trials = _LONG_RUN * self._trials + reached
-        outcome = np.array([*[1.0] * accepted, *[0.0] * (reached - accepted), *shares[reached:]])
-        n, x = outcome.size, np.array(features)
-        slopes = np.outer(_sigmoid(self._weights[:n] @ x) - outcome, x)
-        slopes[reached:] *= _UNSEEN
-        self._squares[:n] += slopes**2
-        self._weights[:n] -= _RATE * slopes / np.sqrt(self._squares[:n])
+        outcome = [*[1.0] * accepted, *[0.0] * (reached - accepted), *shares[reached:]]
+        self._waiting.append((features, outcome, reached))
+        if len(self._waiting) == _BLOCKS:
+            self._step()
+
+    def _step(self) -> None:
+        gamma = len(self._weights)
+        x = np.array([features for features, _, _ in self._waiting])
+        outcome, weight = np.zeros((2, len(x), gamma))
+        for n, (_, known, reached) in enumerate(self._waiting):
+            outcome[n, : len(known)] = known
+            weight[n, : len(known)] = _UNSEEN
+            weight[n, :reached] = 1.0
+        slopes = (weight * (_sigmoid(x @ self._weights.T) - outcome))[..., None] * x[:, None, :]
+        self._squares += (slopes**2).sum(axis=0)
+        self._weights -= _RATE * slopes.sum(axis=0) / np.sqrt(self._squares)
+        self._waiting = []
 
     @classmethod
     def load(cls, path: Path, pair: str, *, gamma: int) -> Self:
@@ -143,13 +180,16 @@ class Forecast:
 
     def save(self, path: Path, pair: str) -> None:
         """Keep it for a pair."""
+        if self._waiting:
+            self._step()
         kept: dict[str, object] = {"weights": self._weights.tolist(), "squares": self._squares.tolist()}
         store.write(path, pair, {**kept, "hits": self._hits, "trials": self._trials})
 
 
 def _logit(share: float) -> float:
-    clipped = min(1 - _CLIP, max(_CLIP, share))
-    return math.log(clipped / (1 - clipped))
+    if share < _CLIP:
+        return -_SURE
+    return math.log(share / (1 - share)) if share < 1 - _CLIP else _SURE
 
 
 def _sigmoid(z: Floats) -> Floats:

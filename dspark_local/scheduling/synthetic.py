@@ -103,7 +103,7 @@ def disturbed(table: CostTable, share: float, seed: int) -> CostTable:
     rng = np.random.default_rng(seed)
 
     def wrong(curve: Curve) -> Curve:
-        return Curve(curve.seconds * (1 + share * rng.choice([-1, 1], curve.seconds.size)))
+        return Curve(np.array(curve.seconds) * (1 + share * rng.choice([-1, 1], len(curve))))
 
     decode = {bucket: wrong(curve) for bucket, curve in table.decode.items()}
     return CostTable(decode, wrong(table.draft), wrong(table.inject), wrong(table.host))

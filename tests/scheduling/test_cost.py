@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable  # noqa: TC003 - a dataclass reads the annotation
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path  # noqa: TC003 - pytest reads the annotation
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ class Timings:
 def test_a_curve_comes_to_what_it_is_shown(truth: list[float], data: st.DataObject) -> None:
     """From any start, timings of one row count bring its entry to within 1 %."""
     rows = data.draw(st.integers(1, len(truth)))
-    curve = Curve(np.ones(len(truth)))
+    curve = Curve([1.0] * len(truth))
     for _ in range(120):
         curve.learn(rows, truth[rows - 1])
     assert curve(rows) == pytest.approx(truth[rows - 1], rel=0.01)
@@ -43,7 +43,7 @@ def test_a_curve_comes_to_what_it_is_shown(truth: list[float], data: st.DataObje
 
 def test_one_slow_round_moves_nothing() -> None:
     """A timing a hundred times too long, between usual ones, changes no entry."""
-    curve = Curve(np.ones(8))
+    curve = Curve([1.0] * 8)
     for _ in range(5):
         curve.learn(4, 1.0)
     before = curve.seconds.copy()
@@ -53,7 +53,7 @@ def test_one_slow_round_moves_nothing() -> None:
 
 def test_a_machine_that_slows_down_slows_every_entry() -> None:
     """What was not timed follows what was, less so from further away."""
-    curve = Curve(np.ones(8))
+    curve = Curve([1.0] * 8)
     for _ in range(100):
         curve.learn(1, 2.0)
     assert curve(1) == pytest.approx(2.0, rel=0.01)
@@ -62,7 +62,7 @@ def test_a_machine_that_slows_down_slows_every_entry() -> None:
 
 def test_beyond_its_end_a_curve_goes_on_in_proportion() -> None:
     """Twice the last row count takes twice its time; a timing out there teaches the end. No rows take no time."""
-    curve = Curve(np.array([1.0, 2.0]))
+    curve = Curve([1.0, 2.0])
     assert curve(4) == 4.0
     assert curve(0) == 0.0
     for _ in range(100):
@@ -72,7 +72,7 @@ def test_beyond_its_end_a_curve_goes_on_in_proportion() -> None:
 
 def test_what_was_never_timed_is_hoped_to_be_cheaper() -> None:
     """Hope falls with every timing."""
-    curve = Curve(np.ones(2), seen=0)
+    curve = Curve([1.0, 1.0], seen=0)
     hopes = []
     for _ in range(4):
         hopes.append(curve.hopeful[0] / curve(1))
@@ -82,18 +82,17 @@ def test_what_was_never_timed_is_hoped_to_be_cheaper() -> None:
 
 def test_a_curve_takes_zero_seconds_and_equal_ones() -> None:
     """A fake backend's decodes take none; every entry stays a positive number."""
-    curve = Curve(np.zeros(4))
+    curve = Curve([0.0] * 4)
     for _ in range(50):
         curve.learn(2, 0.0)
-    assert (curve.seconds > 0).all()
-    assert np.isfinite(curve.seconds).all()
+    assert all(0 < s < math.inf for s in curve.seconds)
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
 def test_a_curve_refuses_what_is_no_time(seconds: float) -> None:
     """NaN, infinity and negative seconds would poison every plan."""
     with pytest.raises(AssertionError):
-        Curve(np.ones(2)).learn(1, seconds)
+        Curve([1.0, 1.0]).learn(1, seconds)
 
 
 @pytest.mark.parametrize("plain", [float("nan"), 0.0, -1.0, float("inf")])
@@ -134,7 +133,7 @@ def test_a_table_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     back = CostTable.load(path, "mine")
     assert back is not None
     assert back.at(5000).seconds == pytest.approx(table.at(5000).seconds)
-    assert back.at(5000).seen.tolist() == table.at(5000).seen.tolist()
+    assert back.at(5000).seen == table.at(5000).seen
     assert back.draft(3) == table.draft(3)
     assert CostTable.load(path, "nobody's") is None
     assert CostTable.load(path, "mine", slots=2) is None

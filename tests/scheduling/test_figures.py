@@ -111,7 +111,8 @@ def test_depth_that_makes_wide_decodes_dear_is_learned() -> None:
     """A text from 4k tokens on, where the table knows only the costs of a short one: 0.97 of the best γ there."""
     true = MACHINES["Q4_0 repack"].table()
     deep = true.at(4096)
-    deep.seconds *= np.array([1.1, 1.5, 1.9, 1.6, 2.0, 2.4, 2.8, 2.8]) / 1.1
+    slower = (1.1, 1.5, 1.9, 1.6, 2.0, 2.4, 2.8, 2.8)
+    deep.seconds = [s * by / 1.1 for s, by in zip(deep.seconds, slower, strict=True)]
     far = [Trace(t.accepted, t.confidences, t.kind, depth=4096) for t in texts()]
     best = max(replay(far, true, Fixed(g)).rate for g in range(8))
     assert replay(far, true, Auto(MACHINES["Q4_0 repack"].table())).rate >= 0.97 * best

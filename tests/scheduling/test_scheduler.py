@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import accumulate, product
+from operator import mul
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.curve import Curve
 from dspark_local.scheduling.policies import Paper, Threshold, named
 from dspark_local.scheduling.policy import Fixed, Plan, Request
+from dspark_local.scheduling.purse import Purse
 from dspark_local.scheduling.scheduler import Auto, _Slot
 from dspark_local.types import Round, RoundTimes, Why
 
@@ -49,7 +51,7 @@ def pools(draw: st.DrawFn) -> tuple[Auto, list[Request]]:
     auto._pace.tokens = auto._pace.plain * draw(st.floats(0.5, 3.0))
     for r in requests:
         shares = sorted((draw(SHARE) for _ in range(gamma)), reverse=True)
-        auto._slots[r.slot] = _Slot(belief=shares, ahead=math.inf)
+        auto._slots[r.slot] = _Slot(belief=shares, purse=Purse(ahead=math.inf))
     auto._requests = requests
     return auto, requests
 
@@ -68,7 +70,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
         return
     cost, n = auto.cost, len(requests)
     rows = sum(r.limit > 0 for r in requests)
-    pending = sum(min(r.pending, auto.gamma + 1) for r in requests)
+    pending = sum(min(r.pending, auto.gamma + 1) for r in requests if r.limit)
     plain = cost.at(0)(n) + cost.host(n)
     price = max(1.0, auto._pace.gain) * n / plain
 
@@ -100,7 +102,7 @@ def test_admission_is_the_best_of_every_choice_of_widths(pool: tuple[Auto, list[
     if not drafting:
         assert admitted == []
         return
-    survival = auto._survival
+    survival = [list(accumulate(shares, mul)) for shares in auto._shares]
     n, drafted, price = len(requests), gamma * len(drafting), auto._price()
 
     def worth(widths: Sequence[int]) -> float:
@@ -177,7 +179,7 @@ def test_a_round_that_it_did_not_plan_teaches_nothing() -> None:
 def test_hopeless_costs_are_never_probed() -> None:
     """Where even text that drafts well would lose, looking again costs nothing because it is not done."""
     table = CostTable.guess(0.03)
-    table.at(0).seconds[1:] *= 20
+    table.at(0).seconds[1:] = [20 * s for s in table.at(0).seconds[1:]]
     auto = Auto(table, 7)
     for at in range(200):
         requests = [Request(0, 99, rounds=at)]
