@@ -14,7 +14,7 @@ from dspark_local.cli.bench import write
 from dspark_local.cli.options import Options, loading
 from dspark_local.cli.progress import Progress
 from dspark_local.errors import UsageError
-from dspark_local.training.prompts import read
+from dspark_local.training.prompts import conversations
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -42,7 +42,7 @@ def command(
     """Accepted length, acceptance by position, confidence and speed of MODEL with its drafter, a file a task."""
     assert options.max_tokens is not None  # both have defaults here
     seed: int = options.sampling["seed"]
-    suites = {path.stem: read(path)[:limit] for path in files}
+    suites = {path.stem: conversations(path)[:limit] for path in files}
     if len(suites) < len(files):
         raise UsageError("two of the suites have the same name; rename one")
     with Progress() as progress, options.open(model, progress) as runtime:

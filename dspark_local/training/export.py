@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dspark_local.training.design import Design
-    from dspark_local.training.prompts import Conversation
     from dspark_local.training.train import Plan
+    from dspark_local.training.prompts import Conversation
 
 _BLOCK = 32  # numbers that Q8_0 and Q4_0 encode together
 _CALIBRATED_ON, _TOKENS = 12, 96  # prompts, tokens of an answer
@@ -50,7 +50,7 @@ def calibrate(
     progress: Callable[[str, float], None],
 ) -> None:
     """Time the pair and fit its confidences on held-out questions, as `dspark-local tune` does."""
-    asked = [Prompt(prompt=q[-1].content) for q in questions][:_CALIBRATED_ON]
+    asked = [Prompt(prompt=q[-1].content, before=q[:-1]) for q in questions][:_CALIBRATED_ON]
     try:
         with load(
             target, drafter=drafter, threads=plan.threads, gpu_layers=plan.gpu_layers, progress=progress

@@ -8,7 +8,7 @@ import pytest
 
 from dspark_local.bench import planning, report
 from dspark_local.bench.figures import geometric_mean, interval
-from dspark_local.bench.prompts import KINDS, Prompt, built_in, read
+from dspark_local.bench.prompts import Prompt
 from dspark_local.bench.trials import Trials, run
 from dspark_local.errors import UsageError
 from dspark_local.scheduling.cost import CostTable
@@ -79,27 +79,3 @@ def test_planning_follows_the_rates() -> None:
     assert planning.rates("0.8,0.5", 4) == [0.8, 0.5, 0.5, 0.5]
     with pytest.raises(UsageError, match="from 0 to 1"):
         planning.rates("0.8,x", 7)
-
-
-def test_built_in_prompts_are_of_every_kind() -> None:
-    """And at least two each: half fit a calibration, half judge it."""
-    kinds = [prompt.kind for prompt in built_in()]
-    assert set(kinds) == set(KINDS)
-    assert min(map(kinds.count, KINDS)) >= 2
-
-
-def test_prompts_come_from_files(tmp_path) -> None:
-    """Plain lines or JSON objects; what is wrong is told with its line."""
-    (tmp_path / "a.txt").write_text("One\n\n Two \n")
-    assert [p.prompt for p in read(tmp_path / "a.txt")] == ["One", "Two"]
-    (tmp_path / "a.jsonl").write_text('{"prompt": "One", "temperature": 0.5}\n{"prompt": "", "kind": "x"}\n')
-    with pytest.raises(UsageError, match="line 2: prompt"):
-        read(tmp_path / "a.jsonl")
-    (tmp_path / "b.jsonl").write_text("no object\n")
-    with pytest.raises(UsageError, match="line 1"):
-        read(tmp_path / "b.jsonl")
-    (tmp_path / "empty").write_text("\n")
-    with pytest.raises(UsageError, match="holds no prompt"):
-        read(tmp_path / "empty")
-    with pytest.raises(UsageError, match="cannot read"):
-        read(tmp_path / "missing")

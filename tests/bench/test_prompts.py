@@ -1,4 +1,4 @@
-"""Prompt files as DeepSpec has them, and plain ones; what is wrong is told in one line."""
+"""Prompt files as DeepSpec has them, with what a measurement wants, and plain; what is wrong is told in one line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dspark_local.bench.prompts import KINDS, Prompt, built_in, read
 from dspark_local.chat import Message
 from dspark_local.errors import UsageError
-from dspark_local.training.prompts import digest, read, read_all
+from dspark_local.training.prompts import digest, read_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ ASKED = (Message("user", "Why?"),)
 def test_every_layout_asks_the_same(tmp_path: Path, entry: dict[str, object]) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps(entry) + "\n\n")
-    assert read(path) == [ASKED]
+    assert read(path) == [Prompt(prompt="Why?")]
 
 
 def test_a_conversation_goes_up_to_its_last_question(tmp_path: Path) -> None:
@@ -39,7 +40,25 @@ def test_a_conversation_goes_up_to_its_last_question(tmp_path: Path) -> None:
     said = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?"), ("assistant", "So.")]
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps({"messages": [{"role": r, "content": c} for r, c in said]}))
-    assert read(path) == [tuple(Message(r, c) for r, c in said[:4])]
+    (prompt,) = read(path)
+    assert prompt.messages == [Message(r, c) for r, c in said[:4]]
+
+
+def test_a_measurement_says_kind_and_temperature(tmp_path: Path) -> None:
+    """Beside any of the layouts; what they cannot be is told with its line."""
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"turns": ["Why?"], "kind": "chat", "temperature": 0.5, "raw": true}\n')
+    assert read(path) == [Prompt(prompt="Why?", kind="chat", temperature=0.5, raw=True)]
+    path.write_text('{"prompt": "Why?"}\n{"prompt": "Why?", "temperature": -1}\n')
+    with pytest.raises(UsageError, match="line 2: temperature"):
+        read(path)
+
+
+def test_built_in_prompts_are_of_every_kind() -> None:
+    """And at least two each: half fit a calibration, half judge it."""
+    kinds = [prompt.kind for prompt in built_in()]
+    assert set(kinds) == set(KINDS)
+    assert min(map(kinds.count, KINDS)) >= 2
 
 
 def test_plain_lines_are_prompts_and_each_is_asked_once(tmp_path: Path) -> None:
