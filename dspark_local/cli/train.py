@@ -78,8 +78,9 @@ def command(
     Answers, states and checkpoints are in the folder of --out; the command may be killed and given again.
     """
     from dspark_local.training.answers import Asking  # noqa: PLC0415 - they load llama.cpp's wrapper and more
+    from dspark_local.training.plan import GIB, Plan  # noqa: PLC0415
     from dspark_local.training.schedule import Schedule  # noqa: PLC0415
-    from dspark_local.training.train import GIB, Plan, train  # noqa: PLC0415
+    from dspark_local.training.train import train  # noqa: PLC0415
 
     plan = Plan(
         schedule=Schedule(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dspark_local.training.design import Design
-    from dspark_local.training.train import Plan
+    from dspark_local.training.plan import Plan
     from dspark_local.training.prompts import Conversation
 
 _BLOCK = 32  # numbers that Q8_0 and Q4_0 encode together

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,26 +30,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dspark_local.training.heads import TorchHeads
+    from dspark_local.training.lesson import Lesson
     from dspark_local.training.network import Drafter
     from dspark_local.training.replay import Tally
     from dspark_local.training.schedule import Schedule
     from dspark_local.training.states import StateCache
-    from dspark_local.training.text import Batch, Text
+    from dspark_local.training.text import Batch
 
 ALPHA_CE, ALPHA_L1, ALPHA_CONFIDENCE, DECAY = 0.1, 0.9, 1.0, 4.0
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3  # of Muon and of Adam
 RESUME = "resume.safetensors"
 _SEEDS = 1_000_003
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
-    """Texts, those to learn from and those to judge by, and the target's states of all of them."""
-
-    texts: Sequence[Text]
-    learned: Sequence[int]
-    judged: Sequence[int]
-    cache: StateCache
 
 
 def loss_of(drafter: Drafter, heads: TorchHeads, batch: Batch, states: Any, anchors: Tensor) -> Tensor:  # noqa: ANN401 - States, whose import torch needs not
@@ -79,26 +69,27 @@ def loss_of(drafter: Drafter, heads: TorchHeads, batch: Batch, states: Any, anch
 
 
 class Run:
-    """A drafter on its way, in a folder: `identity` tells its run from others, `dtype` is the network's precision."""
+    """A drafter on its way, in a folder and in the precision of its heads; `identity` tells its run from others."""
 
     def __init__(
         self,
         drafter: Drafter,
         heads: TorchHeads,
         lesson: Lesson,
+        cache: StateCache,
         schedule: Schedule,
         folder: Path,
         *,
-        dtype: torch.dtype,
         identity: dict[str, Any],
         tell: Callable[[str], None],
     ) -> None:
-        self._drafter, self._heads, self._lesson, self._schedule = drafter, heads, lesson, schedule
+        self._drafter, self._heads, self._lesson, self._cache = drafter, heads, lesson, cache
+        self._schedule = schedule
         self._folder, self._identity, self._tell = folder, identity, tell
         self._optimiser = MasteredOptimiser(
             drafter, matrix_rate=MATRIX_RATE * schedule.rate, other_rate=OTHER_RATE * schedule.rate
-        )  # its masters are the drafter's weights before they are rounded to `dtype`
-        drafter.to(dtype)
+        )  # its masters are the drafter's weights before they are rounded
+        drafter.to(heads.dtype)
         self._at = Position()
         self._began = time.process_time()
         self._losses: list[float] = []
@@ -116,21 +107,22 @@ class Run:
             self._tell(f"going on from step {self._at.step}")
         else:
             self._judge(0)
-        drawn = itertools.islice(_drawn(self._lesson, self._schedule), self._at.step, steps)
-        for step, (shard, batch) in enumerate(drawn, self._at.step + 1):
+        batches_left = itertools.islice(drawn(self._lesson, self._cache, self._schedule), self._at.step, steps)
+        for step, (shard, batch) in enumerate(batches_left, self._at.step + 1):
             if self._at.step - self._at.best_step >= self._schedule.patience * interval:
                 self._tell(f"no better since step {self._at.best_step}, so this is the end")
                 break
-            self._learn(step, shard, batch)
+            self.learn(step, shard, batch)
             progress("training", step / steps)
             if step % interval == 0 or step == steps:
                 self._judge(step)
         return self._at
 
-    def _learn(self, step: int, shard: list[int], batch: Batch) -> None:
+    def learn(self, step: int, shard: list[int], batch: Batch) -> None:
+        """Take one step. Raises TrainingError when the loss is no number."""
         generator = torch.Generator().manual_seed(self._schedule.seed * _SEEDS + step)
         anchors = pick_anchors(self._heads.flags(batch.learn), self._schedule.anchors, generator)
-        states = self._lesson.cache.open(shard).states(batch)
+        states = self._cache.open(shard).states(batch)
         loss = loss_of(self._drafter, self._heads, batch, states, anchors)
         self._losses.append(loss.item())
         if not math.isfinite(self._losses[-1]):
@@ -143,7 +135,7 @@ class Run:
     def _judge(self, step: int) -> None:
         """Judge the drafter, keep it if it is the best, and write down where the run is."""
         lesson, best, best_step = self._lesson, self._at.best, self._at.best_step
-        found = judge(self._drafter, self._heads, lesson.cache, lesson.texts, lesson.judged)
+        found = judge(self._drafter, self._heads, self._cache, lesson.texts, lesson.judged)
         if found.accepted_length >= best:  # of two as good, the one that learned longer
             best, best_step = found.accepted_length, step
             write_drafter(self._folder / "draft", self._optimiser.masters, self._drafter.design)
@@ -153,9 +145,9 @@ class Run:
         write_position(self._folder / RESUME, self._optimiser.state(), self._at, self._identity)
 
 
-def _drawn(lesson: Lesson, schedule: Schedule) -> Iterator[tuple[list[int], Batch]]:
+def drawn(lesson: Lesson, cache: StateCache, schedule: Schedule) -> Iterator[tuple[list[int], Batch]]:
     """Batches, and the shard that each lies in, for ever; nothing is read before it is used."""
-    shards = lesson.cache.shards(lesson.learned)
+    shards = cache.shards(lesson.learned)
     for epoch in itertools.count():
         for n in np.random.default_rng((schedule.seed, epoch)).permutation(len(shards)).tolist():
             seed = (schedule.seed, epoch, n)

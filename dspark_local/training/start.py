@@ -24,10 +24,10 @@ _HEADS = ("embed_tokens.weight", "lm_head.weight")  # where a checkpoint repeats
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Its design, and its weights by the names of a checkpoint."""
+    """Its design, and its weights by the names of a checkpoint; None: those of a drafter that has yet to learn."""
 
     design: Design
-    weights: Mapping[str, Floats]
+    weights: Mapping[str, Floats] | None = None
 
 
 def read_start(path: Path, of: Design) -> Start:

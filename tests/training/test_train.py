@@ -26,8 +26,9 @@ from dspark_local.errors import TrainingError, UsageError  # noqa: E402
 from dspark_local.formats.gguf import GGUF  # noqa: E402
 from dspark_local.models.locations import find  # noqa: E402
 from dspark_local.training.answers import Asking  # noqa: E402
+from dspark_local.training.plan import Plan  # noqa: E402
 from dspark_local.training.schedule import Schedule  # noqa: E402
-from dspark_local.training.train import Plan, train  # noqa: E402
+from dspark_local.training.train import train  # noqa: E402
 from tests.convert.configs import CONFIGS  # noqa: E402
 from tests.convert.families import Model  # noqa: E402
 from tests.formats import tiny  # noqa: E402
