@@ -88,8 +88,8 @@ def topics() -> Iterator[tuple[str, str]]:
             yield title.replace('"', "`"), explanation
 
 
-def functions(skip: set[str]) -> Iterator[tuple[str, str]]:
-    """(qualified name, text) of the library's functions, short and without docstrings, but for the names in `skip`."""
+def functions() -> Iterator[tuple[str, str]]:
+    """(qualified name, text) of the library's functions, short and without docstrings."""
     for module in _modules():
         try:
             tree = ast.parse(inspect.getsource(module))
@@ -99,7 +99,7 @@ def functions(skip: set[str]) -> Iterator[tuple[str, str]]:
         owners += [(f"{module.__name__}.{n.name}", n.body) for n in tree.body if isinstance(n, ast.ClassDef)]
         for owner, body in owners:
             for node in body:
-                if isinstance(node, ast.FunctionDef) and f"{owner}.{node.name}" not in skip:
+                if isinstance(node, ast.FunctionDef):
                     text = _without_docstring(node)
                     if len(text.splitlines()) in FUNCTION_LINES and readable(text):
                         yield f"{owner}.{node.name}", text

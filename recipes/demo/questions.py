@@ -165,6 +165,7 @@ class Material:
     held_out: list[list[Callable[[random.Random], Turn]]]
     topics: list[Callable[[random.Random], Turn]]
     functions: list[str]
+    hidden_functions: list[str]
 
     @staticmethod
     def collect() -> Material:
@@ -172,11 +173,13 @@ class Material:
         entries = corpus.entries()
         kept = {e.name: e for e in entries if not e.held_out}
         hidden = {e.name for e in entries if e.held_out}
+        functions = list(corpus.functions())
         return Material(
             [entry_turns(e, kept) for e in kept.values()],
             [entry_turns(e, {}) for e in entries if e.held_out],
             [topic_turn(title, text) for title, text in corpus.topics()],
-            [text for _, text in corpus.functions(hidden)],
+            [text for name, text in functions if name not in hidden],
+            [text for name, text in functions if name in hidden],
         )
 
     def conversations(self, epoch: int, *, code: bool = True) -> list[list[Turn]]:
@@ -202,3 +205,11 @@ class Material:
         turns = [rng.choice(name)(rng) for name in self.held_out]
         rng.shuffle(turns)
         return turns[:count]
+
+    def everything_held_out(self) -> list[Turn]:
+        """Every question about names that training never saw, each phrased once, and their functions to continue."""
+        rng = random.Random(2026)
+        turns = [make(rng) for name in self.held_out for make in name]
+        turns += [continuation(text, rng) for text in self.hidden_functions if len(text) < 900]
+        rng.shuffle(turns)
+        return turns

@@ -12,6 +12,11 @@ class Turn:
     question: str
     answer: str
 
+    @property
+    def is_code(self) -> bool:
+        """Whether it is answered with source, and not with prose around it."""
+        return self.answer.startswith(("This is `", "```python"))
+
 
 @dataclass(frozen=True, slots=True)
 class Talk:

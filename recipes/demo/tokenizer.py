@@ -29,9 +29,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Train the merges on `texts`; the specials take the last ids."""
-    tokenizer = Tokenizer(models.BPE())
+def byte_level(model: models.BPE) -> Tokenizer:
+    """A tokenizer of these merges, without the specials yet."""
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -40,15 +40,26 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def with_specials(tokenizer: Tokenizer) -> Tokenizer:
+    """The specials take the last ids."""
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
+    assert tokenizer.get_vocab_size() == VOCAB_SIZE, f"corpus too small: {tokenizer.get_vocab_size()} ids"
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    """Train the merges on `texts`."""
+    tokenizer = byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE - len(SPECIALS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
-    assert tokenizer.get_vocab_size() == VOCAB_SIZE, f"corpus too small: {tokenizer.get_vocab_size()} ids"
-    return tokenizer
+    return with_specials(tokenizer)
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Train the target: `python train_target.py [--out build] [--steps N] [--minutes M] [--resume EPOCH]`.
 
-Cross entropy on the answers; Muon; the last fifth of the steps sees its weights through Q4_0, straight-through.
+Cross entropy on the answers; Muon; the last fifth (`--quantised`) sees its weights through Q4_0, straight-through.
 `--minutes` ends the schedule by the clock where that comes sooner; `--resume` goes on from the saved weights.
 """
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BATCH_TOKENS = 6144
-QUANTISED_FROM = 0.8
 
 
 def loss_of(target: Target, ids: Tensor, learn: Tensor) -> Tensor:
@@ -58,6 +57,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--resume", type=int, metavar="EPOCH", help="go on from the saved weights with this epoch")
+    parser.add_argument("--quantised", type=float, metavar="SHARE", default=0.2, help="of the steps, at the end; or 0")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -83,7 +83,7 @@ def main() -> None:
     for step in range(options.steps):
         progress = max(step / options.steps, (time.perf_counter() - began) / 60 / options.minutes)
         last = progress >= 1 or step + 1 == options.steps
-        if progress >= QUANTISED_FROM:
+        if progress >= 1 - options.quantised:
             optimiser.project = shipped
         ids, learn = next(data)
         loss = loss_of(target, ids, learn)
