@@ -63,7 +63,7 @@ class Load:
     failed: list[str] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
-    rss: tuple[int, int] = (0, 0)  # bytes at start and end
+    rss: list[int] = field(default_factory=list)  # bytes, every PROGRESS seconds
     seconds: float = 0.0
 
 
@@ -86,9 +86,8 @@ def main() -> None:
         for streams in options.streams:
             load = Load(streams)
             loads.append(load)
-            before = process.memory_info().rss
-            asyncio.run(_together(url, options.model, questions, alone, load, seconds=options.seconds))
-            load.rss = before, process.memory_info().rss
+            asyncio.run(_together(process, url, options.model, questions, alone, load, seconds=options.seconds))
+            print(report([load]), flush=True)
     print(report(loads))
     if not options.fast and any(load.wrong or load.failed for load in loads):
         sys.exit("an answer was wrong, or failed")
@@ -116,8 +115,15 @@ async def _alone(url: str, model: str, questions: list[Question]) -> list[str]:
         return [await _ask(client, model, question, load) for question in questions]
 
 
-async def _together(
-    url: str, model: str, questions: list[Question], alone: list[str], load: Load, *, seconds: float
+async def _together(  # noqa: PLR0913 - one run
+    process: psutil.Process,
+    url: str,
+    model: str,
+    questions: list[Question],
+    alone: list[str],
+    load: Load,
+    *,
+    seconds: float,
 ) -> None:
     began = time.monotonic()
     turns = iter(range(1 << 30))
@@ -136,6 +142,7 @@ async def _together(
 
     async def tell() -> None:
         while True:
+            load.rss.append(process.memory_info().rss)
             await asyncio.sleep(PROGRESS)
             done = f"{load.answers} answers, {len(load.wrong)} differ, {len(load.failed)} failed"
             print(f"{load.streams} streams, {time.monotonic() - began:.0f} of {seconds:.0f} s: {done}", file=sys.stderr)
@@ -144,6 +151,7 @@ async def _together(
     async with _client(url) as client:
         await asyncio.gather(*(stream(client) for _ in range(load.streams)))
     telling.cancel()
+    load.rss.append(process.memory_info().rss)
     load.seconds = time.monotonic() - began
 
 
@@ -176,7 +184,10 @@ async def _ask(client: openai.AsyncOpenAI, model: str, question: Question, load:
 
 
 def report(loads: list[Load]) -> str:
-    """Milliseconds at the 50th and the 99th percentile; `between` is from one piece of a stream to the next."""
+    """Milliseconds at the 50th and the 99th percentile, and what the server holds at each quarter of the time.
+
+    `first` has the wait for a slot in it; `between` is from one piece of a stream to the next.
+    """
     rows = [
         [
             str(load.streams),
@@ -186,7 +197,7 @@ def report(loads: list[Load]) -> str:
             f"{load.tokens / load.seconds:.0f}",
             _percentiles(load.first),
             _percentiles(load.between),
-            " → ".join(f"{size / 2**20:.0f}" for size in load.rss),
+            " → ".join(f"{size / 2**20:.0f}" for size in _quarters(load.rss)),
         ]
         for load in loads
     ]
@@ -201,6 +212,10 @@ def report(loads: list[Load]) -> str:
         "RSS, MiB",
     ]
     return table(head, rows)
+
+
+def _quarters(curve: list[int]) -> list[int]:
+    return [curve[(len(curve) - 1) * quarter // 4] for quarter in range(5)]
 
 
 def _percentiles(seconds: list[float]) -> str:
