@@ -11,7 +11,7 @@ import click
 from dspark_local.cli.answer import write
 from dspark_local.cli.main import say
 from dspark_local.cli.names import ModelName
-from dspark_local.cli.options import Options, common
+from dspark_local.cli.options import Options, conversing
 from dspark_local.cli.progress import Progress
 from dspark_local.models.locations import resolve
 
@@ -26,7 +26,7 @@ PROMPT = "What does random.choice do?"
 
 @click.command("chat")
 @click.argument("model", default="demo", type=ModelName())
-@common
+@conversing
 def command(options: Options, model: str) -> int:
     """Talk with MODEL in the terminal: a name (`dspark-local models list`), user/repo:QUANT of the hub, or a GGUF file.
 

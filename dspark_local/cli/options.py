@@ -1,4 +1,4 @@
-"""The options that `chat` and `run` share: one decorator in, one frozen record out."""
+"""The options that `chat`, `run` and `serve` share: one decorator in, one frozen record out."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Options:
     threads: int | None = None
     gpu_layers: int = -1
     slots: int = 1
+    keep_bytes: int | None = None
     rpc: str | None = None
     system: str | None = None
 
@@ -77,6 +78,7 @@ class Options:
             max_waiting=max_waiting,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
+            keep_bytes=self.keep_bytes,
             rpc=self.rpc,
             remeasure=remeasure,
             progress=progress,
@@ -123,8 +125,12 @@ _ANSWERING = (
     _LENGTH,
     click.option("--system", metavar="TEXT", help="System message that the conversation begins with."),
 )
-
-
+_KEEP = click.option(
+    "--keep-bytes",
+    metavar="BYTES",
+    type=click.IntRange(min=0),
+    help="Memory for what was said before.  [default: an eighth of what is free, 4 GiB at most]",
+)
 _SLOTS = click.option(
     "--slots",
     metavar="N",
@@ -195,13 +201,18 @@ _SAMPLING = (
 
 
 def common(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command all options; it is called with an Options first."""
+    """Give a command all options of one answer; it is called with an Options first."""
     return _with(_LOADING + _ANSWERING + _SAMPLING, command)
+
+
+def conversing(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command all options of conversations on this machine; it is called with an Options first."""
+    return _with((*_LOADING, *_ANSWERING, _KEEP, *_SAMPLING), command)
 
 
 def serving(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command all options that are not one conversation's; it is called with an Options first."""
-    return _with((*_LOADING, *_DRAFTING, _LENGTH, _SLOTS, *_SAMPLING), command)
+    return _with((*_LOADING, *_DRAFTING, _LENGTH, _SLOTS, _KEEP, *_SAMPLING), command)
 
 
 def loading(command: Callable[..., int]) -> Callable[..., int]:
