@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import jinja2
@@ -70,21 +70,22 @@ def _call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
     return ToolCall(*found)
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=16)  # compiling takes tens of milliseconds, rendering none
+def _compiled(source: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
+    return environment.from_string(source)
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A chat template in Jinja, as model files carry it."""
 
     source: str
     bos: str = ""
     eos: str = ""
-
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-        return environment.from_string(self.source)
 
     @property
     def knows_tools(self) -> bool:
@@ -99,7 +100,7 @@ class Template:
         names = {call.id: call.name for message in messages for call in message.tool_calls}
         given = {"messages": [_turn(m, names) for m in messages], "tools": list(tools) or None}
         try:
-            return self._compiled.render(**given, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos)
+            return _compiled(self.source).render(**given, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos)
         except (jinja2.TemplateError, TypeError) as error:
             raise ModelFormatError(f"the model's chat template fails: {error}") from error
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dspark_local.backend.scripted import ScriptedVocab
 from dspark_local.chat import Message, Reasoning, Template, TextStream, encode_chat
@@ -62,6 +65,20 @@ def test_a_template_may_refuse() -> None:
     """raise_exception, which model files use, is the user's mistake."""
     with pytest.raises(UsageError, match="roles must alternate"):
         Template("{{ raise_exception('roles must alternate') }}").render([Message("user", "x")])
+
+
+def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests it writes down, and whoever reads it from the model anew."""
+    compile_, compiled = ImmutableSandboxedEnvironment.from_string, []
+
+    def counting(self: ImmutableSandboxedEnvironment, source: str) -> Any:
+        compiled.append(source)
+        return compile_(self, source)
+
+    monkeypatch.setattr(ImmutableSandboxedEnvironment, "from_string", counting)
+    source = "{{ messages[0].content }}{# compiled once #}"
+    said = [Template(source, bos).render([Message("user", text)]) for bos in "ab" for text in "xy"]
+    assert (said, compiled) == (["x", "y"] * 2, [source])
 
 
 def test_a_model_without_a_template_says_so() -> None:
