@@ -115,7 +115,7 @@ async def _alone(url: str, model: str, questions: list[Question]) -> list[str]:
         return [await _ask(client, model, question, load) for question in questions]
 
 
-async def _together(  # noqa: PLR0913 - one run
+async def _together(
     process: psutil.Process,
     url: str,
     model: str,

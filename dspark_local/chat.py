@@ -100,7 +100,9 @@ class Template:
         names = {call.id: call.name for message in messages for call in message.tool_calls}
         given = {"messages": [_turn(m, names) for m in messages], "tools": list(tools) or None}
         try:
-            return _compiled(self.source).render(**given, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos)
+            return _compiled(self.source).render(
+                **given, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos
+            )
         except (jinja2.TemplateError, TypeError) as error:
             raise ModelFormatError(f"the model's chat template fails: {error}") from error
 

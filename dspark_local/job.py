@@ -91,6 +91,11 @@ class Job:
             return FinishReason.CANCELLED
         return FinishReason.TIMEOUT if time.monotonic() >= self.limits.deadline else None
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether nothing of what comes is wanted: a stop string was found, or the only call."""
+        return self.stream.stopped or (self.calls is not None and self.calls.over)
+
     def read(self, *, wait: bool) -> Event | DSparkError:
         """The next event; the end again and again, for every reader. Raises queue.Empty where it should not wait."""
         end = self.end  # looked at before the queue: once it is there, so is all before it
@@ -107,13 +112,13 @@ class Job:
         return event
 
     def take(self, record: Round) -> int:
-        """Turn a round's tokens into text; returns how many of them count, should a stop string cut them."""
+        """Turn a round's tokens into text; returns how many of them count, should one satisfy it."""
         kept = 0
         for token in record.tokens:
             kept += 1
             self._generated.append(token)
             self._say(self.stream.push(token))
-            if self.stream.stopped:
+            if self.satisfied:
                 break
         self._logprobs += record.logprobs[:kept]
         self._write(RoundDone(record, self.stats.snapshot()))

@@ -104,18 +104,20 @@ class Runtime:
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
+        parallel_tool_calls: bool = True,
         begun: str = "",
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
 
         Before the model ends, `max_tokens`, a string of `stop`, or `timeout` seconds from now do. `draft` False
-        decodes plainly. The model may call `tools`; `tool_choice` is auto, none, required (one call, of any of them)
-        or a tool's name. `begun` is how the answer begins, its thinking in tags: only what follows is generated and
-        told. Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while
-        iterating.
+        decodes plainly. The model may call `tools`; `tool_choice` is auto, none, required (calls of any of them,
+        one or more) or a tool's name (one call of it); without `parallel_tool_calls` the first call ends the answer.
+        `begun` is how the answer begins, its thinking in tags: only what follows is generated and told.
+        Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while iterating.
         """
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        return self._submit(self._chat_job(messages, sampling, limits, tools, tool_choice, begun))
+        toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
+        return self._submit(self._chat_job(messages, sampling, limits, toolset, begun))
 
     async def achat(
         self,
@@ -128,12 +130,13 @@ class Runtime:
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
+        parallel_tool_calls: bool = True,
         begun: str = "",
     ) -> Generation:
         """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
-        job = await asyncio.to_thread(self._chat_job, messages, sampling, limits, tools, tool_choice, begun)
-        return self._submit(job)
+        toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
+        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits, toolset, begun))
 
     def generate(
         self,
@@ -239,13 +242,11 @@ class Runtime:
         messages: Many[Message | Mapping[str, Any]],
         sampling: SamplingParams | None,
         limits: Limits,
-        tools: Many[Tool | Mapping[str, Any]],
-        tool_choice: str,
+        toolset: Toolset,
         begun: str,
     ) -> Job:
         with self._worker.using():
             self._worker.check_room()  # before the work, and again behind it
-            toolset = Toolset.of(self.vocab, tools, tool_choice)
             tokens = toolset.encode(messages)
             drawn = toolset.constrained(sampling or self.preset)
             stream = TextStream(self.vocab, limits.stop, toolset.names())

@@ -239,7 +239,7 @@ class Worker:
             job = self._running[sequence]
             kept = job.take(record)
             reason = sequence.finish_reason
-            if job.stream.stopped:
+            if job.satisfied:
                 reason = FinishReason.STOP
                 keep = len(sequence.tokens) - len(record.tokens) + kept
                 self.engine.finish(sequence, reason, keep=keep)

@@ -93,8 +93,8 @@ _SHARED = {
 }
 
 
-def schema_to_gbnf(text: str, *, before: str = "", after: str = "") -> str:
-    """GBNF grammar of the JSON texts that fit a schema, between two fixed texts.
+def schema_to_gbnf(text: str, *, before: str = "", after: str = "", most: int = 1) -> str:
+    """GBNF grammar of the JSON texts that fit a schema, between two fixed texts; of up to `most` such, line by line.
 
     Raises UsageError for what is no JSON schema, contradicts itself, or cannot be enforced.
     """
@@ -105,7 +105,8 @@ def schema_to_gbnf(text: str, *, before: str = "", after: str = "") -> str:
         raise UsageError(f"the JSON schema is not JSON: {error}") from None
     converter = _Converter(schema)
     root = converter.visit(schema, "schema", depth=0)
-    rules = {"root": f"{_literal(before)} ({root}) {_literal(after)}" if before or after else root}
+    one = f"{_literal(before)} ({root}) {_literal(after)}" if before or after else root
+    rules = {"root": one} if most == 1 else {"root": f'one ("\\n" one){{0,{most - 1}}}', "one": one}
     rules |= {**_SHARED, **converter.rules}
     return "".join(f"{name} ::= {rule}\n" for name, rule in rules.items())
 

@@ -93,7 +93,8 @@ class Desk:
         options: dict[str, Any] = {"max_tokens": ask.max_tokens or self.limits.max_tokens, "stop": ask.stop}
         if ask.prompt is not None:
             return self.runtime.generate(ask.prompt, ask.sampling, **options)
-        return self.runtime.chat(ask.messages, ask.sampling, tools=ask.tools, tool_choice=ask.tool_choice, **options)
+        options |= {"tools": ask.tools, "tool_choice": ask.tool_choice, "parallel_tool_calls": ask.parallel}
+        return self.runtime.chat(ask.messages, ask.sampling, **options)
 
     def _encoded(self, ask: Ask) -> list[int]:
         if ask.prompt is None:
@@ -184,8 +185,6 @@ class Job:
         return found[:-1] if found and self.desk.runtime.vocab.is_end(found[-1].token) else found
 
     def _add(self, part: Part, event: Text | Thinking | ToolCall) -> None:
-        if self.calls and not self.ask.parallel:
-            return
         if isinstance(event, Text):
             part.text += event.text
             self.text += event.text
@@ -195,8 +194,6 @@ class Job:
         else:
             part.calls.append(event)
             self.calls.append(event)
-            if not self.ask.parallel:
-                self.generation.cancel()
 
     def _tick(self) -> None:
         now = time.perf_counter()

@@ -25,12 +25,15 @@ _BARE_SO_FAR = re.compile(r'\{\s*(?:"\w*"?)?$')
 class CallReader:
     """Text in, text and calls out. `names` are the functions there are: a call of any other is text.
 
-    `inside`: the answer is a call from its beginning. White space beside a call belongs to it.
+    `inside`: the answer is a call from its beginning. `single`: it is `over` with the first call. White space beside a
+    call belongs to it.
     """
 
     notation: Notation
     names: frozenset[str]
     inside: bool = False
+    single: bool = False
+    over: bool = False
     _held: str = ""
     _space: str = ""  # at the end of the text so far, told when more text comes
     _mark: str = ""  # what opened the call that is being read
@@ -40,7 +43,7 @@ class CallReader:
     def push(self, text: str, *, final: bool = False) -> Iterator[str | ToolCall]:
         """What is certain by now."""
         self._held += text
-        while True:
+        while not self.over:
             if not self.inside:
                 yield from self._outside(final=final)
             if not self.inside:
@@ -88,7 +91,8 @@ class CallReader:
             yield from self._tell(self._mark + body + end)
             return
         self._space, self._begun, self._called = "", True, True
-        for name, arguments in calls:
+        self.over = self.single
+        for name, arguments in calls[:1] if self.single else calls:
             yield ToolCall(secrets.token_hex(5)[:ID], name, json.dumps(arguments, ensure_ascii=False))
 
     def _tell(self, text: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dspark_local.types import SamplingParams
 
 AUTO, NONE, REQUIRED = "auto", "none", "required"
+MOST_CALLS = 16  # that a grammar allows: a model that does not know when to end has to
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # For models whose template knows no tools: Hermes' notation, in words of ours.
 _TOLD = (
@@ -56,17 +57,21 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Toolset:
-    """Tools, and which of them may or must be called: auto, required, or one by its name.
+    """Tools, and which of them may or must be called: auto, required, or one by its name, which is called once.
 
+    In the first two cases there may be several calls if `parallel`, else there is one at most.
     Without tools, or with the choice none, it is empty: the model hears of none, and its text stays as it is.
     """
 
     vocab: Vocab
     tools: tuple[Tool, ...]
     choice: str
+    parallel: bool = True
 
     @classmethod
-    def of(cls, vocab: Vocab, tools: Sequence[Tool | Mapping[str, Any]], choice: str = AUTO) -> Self:
+    def of(
+        cls, vocab: Vocab, tools: Sequence[Tool | Mapping[str, Any]], choice: str = AUTO, *, parallel: bool = True
+    ) -> Self:
         """Raises UsageError for tools or a choice that cannot be."""
         found = tuple(Tool.of(tool) for tool in tools)
         names = [tool.name for tool in found]
@@ -77,7 +82,7 @@ class Toolset:
             raise UsageError("two tools have the same name")
         if choice not in (AUTO, NONE, *([REQUIRED] if found else []), *names):
             raise UsageError(f"the tool choice {choice!r} is none of auto, none, required and the tools' names")
-        return cls(vocab, () if choice == NONE else found, choice)
+        return cls(vocab, () if choice == NONE else found, choice, parallel)
 
     @property
     def forced(self) -> bool:
@@ -109,7 +114,7 @@ class Toolset:
         if not self.tools:
             return None
         notation, names = self.notation, frozenset(tool.name for tool in self.tools)
-        return CallReader(notation, names, inside=self.forced and not notation.before)
+        return CallReader(notation, names, inside=self.forced and not notation.before, single=not self.parallel)
 
     def names(self) -> dict[int, bytes]:
         """Control tokens of the notation, and their text, which the reader has to see."""
@@ -121,7 +126,7 @@ class Toolset:
         return found
 
     def _grammar(self) -> str:
-        """One call of a tool that may be called, as JSON in the model's notation."""
+        """Calls of tools that may be called, as JSON in the model's notation."""
         notation = self.notation
         calls = {}
         for tool in self.tools:
@@ -134,7 +139,8 @@ class Toolset:
                     "required": ["name", notation.key],
                 }
         schema = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in calls], "$defs": calls}
-        return schema_to_gbnf(json.dumps(schema), before=notation.before, after=notation.after)
+        most = MOST_CALLS if self.parallel and self.choice == REQUIRED else 1
+        return schema_to_gbnf(json.dumps(schema), before=notation.before, after=notation.after, most=most)
 
     def _told(self, turns: list[Message]) -> list[Message]:
         """The conversation, its system message telling of the tools."""

@@ -74,8 +74,8 @@ def test_its_options_reach_the_loader(loads: list[Call], monkeypatch: pytest.Mon
         return Server()
 
     monkeypatch.setattr("dspark_local.server.listening.server", server)
-    arguments = ["--port", "0", "--slots", "3", "--no-draft", "--temperature", "0.5", "--max-queue", "7", "--keep-bytes", "0"]
-    assert main(["serve", "demo", *arguments]) == 0
+    arguments = ["--slots", "3", "--no-draft", "--temperature", "0.5", "--max-queue", "7", "--keep-bytes", "0"]
+    assert main(["serve", "demo", "--port", "0", *arguments]) == 0
     (call,) = loads
     told = (call.options[option] for option in ("slots", "drafter", "max_waiting", "keep_bytes"))
     assert (call.model, *told) == ("demo", 3, "none", 7, 0)

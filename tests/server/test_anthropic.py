@@ -42,7 +42,9 @@ def test_a_stream_builds_up_the_same_message(demo: Served) -> None:
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
 
 
-@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "weather"}])
+@pytest.mark.parametrize(
+    "choice", [{"type": "any", "disable_parallel_tool_use": True}, {"type": "tool", "name": "weather"}]
+)
 def test_a_call_and_its_result(demo: Served, choice: Any) -> None:
     """The call's input fits the schema, streamed and whole; the conversation goes on behind its result."""
     client = demo.anthropic()
@@ -60,6 +62,27 @@ def test_a_call_and_its_result(demo: Served, choice: Any) -> None:
     after = client.messages.create(messages=turns, **{**wanted, "max_tokens": 5})
     assert after.usage.input_tokens > whole.usage.input_tokens
     assert after.stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_several_calls_are_blocks_of_their_own(serve: Serve, disabled: bool) -> None:
+    """Streamed as whole; where several are not wanted, the answer ends with the first."""
+    said = [
+        f'<tool_call>{{"name": "weather", "arguments": {{"city": "{city}"}}}}</tool_call>' for city in ("Rome", "Bonn")
+    ]
+    server = serve(scripted_runtime("Two calls.\n" + "\n".join(said)))
+    choice: Any = {"type": "auto", "disable_parallel_tool_use": disabled}
+    wanted: dict[str, Any] = {"model": "scripted", "max_tokens": 300, "tools": TOOLS, "tool_choice": choice}
+    whole = server.anthropic().messages.create(messages=ASK, **wanted)
+    with server.anthropic().messages.stream(messages=ASK, **wanted) as events:
+        streamed = events.get_final_message()
+    for got in (whole, streamed):
+        text, *calls = got.content
+        assert (text.type, got.stop_reason) == ("text", "tool_use")
+        assert [call.input for call in calls if call.type == "tool_use"] == [{"city": "Rome"}, {"city": "Bonn"}][
+            : 2 - disabled
+        ]
+        assert len({call.id for call in calls if call.type == "tool_use"}) == 2 - disabled
 
 
 def test_tokens_are_counted_as_they_will_be(demo: Served) -> None:

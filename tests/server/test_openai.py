@@ -96,7 +96,8 @@ def test_a_tool_call_can_be_required(demo: Served, stream: bool) -> None:
     client = demo.openai()
     wanted: dict[str, Any] = {"model": "demo", "messages": ASK, "tools": TOOLS, "temperature": 0.7, "seed": 3}
     if stream:
-        with client.chat.completions.stream(tool_choice="required", max_tokens=200, **wanted) as events:
+        more: Any = {"tool_choice": "required", "parallel_tool_calls": False}
+        with client.chat.completions.stream(max_tokens=200, **more, **wanted) as events:
             choice: Any = events.get_final_completion().choices[0]
     else:
         named = {"type": "function", "function": {"name": "weather"}}
@@ -108,11 +109,28 @@ def test_a_tool_call_can_be_required(demo: Served, stream: bool) -> None:
     jsonschema.validate(json.loads(call.function.arguments), CITY)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_calls_can_be_required(demo: Served, stream: bool) -> None:
+    """A model that does not know when to end goes on calling; each call is whole, with index and id of its own."""
+    tool = {"type": "function", "function": {"name": "now"}}
+    wanted: dict[str, Any] = {"model": "demo", "messages": ASK, "tools": [tool], "max_tokens": 120}
+    if stream:
+        deltas = demo.openai().chat.completions.create(tool_choice="required", stream=True, **wanted)
+        parts = [choice.delta for chunk in deltas for choice in chunk.choices]  # type: ignore[union-attr] # a stream
+        calls: Any = [call for delta in parts for call in delta.tool_calls or ()]
+        assert [call.index for call in calls] == list(range(len(calls)))
+    else:
+        calls = demo.openai().chat.completions.create(tool_choice="required", **wanted).choices[0].message.tool_calls
+    assert len(calls) > 1
+    assert {(call.function.name, call.function.arguments) for call in calls} == {("now", "{}")}
+    assert len({call.id for call in calls}) == len(calls)
+
+
 def test_a_conversation_goes_on_behind_a_call(demo: Served) -> None:
     """What the assistant called and what the tool gave come back, and are a part of the prompt."""
     client = demo.openai()
     first = client.chat.completions.create(
-        model="demo", messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=200
+        model="demo", messages=ASK, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, max_tokens=200
     )
     said = first.choices[0].message
     assert said.tool_calls
@@ -182,7 +200,8 @@ def test_responses_answer_whole_and_as_events(demo: Served) -> None:
 def test_responses_call_tools_and_take_their_results(demo: Served) -> None:
     client = demo.openai()
     tools: Any = [{"type": "function", **FUNCTION, "strict": True}]
-    with client.responses.stream(model="demo", input="Hi", tools=tools, tool_choice="required") as events:
+    once: Any = {"tool_choice": "required", "parallel_tool_calls": False}
+    with client.responses.stream(model="demo", input="Hi", tools=tools, **once) as events:
         (call,) = events.get_final_response().output
     assert call.type == "function_call"
     jsonschema.validate(json.loads(call.arguments), CITY)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 import dspark_local
@@ -14,13 +15,14 @@ from dspark_local import FinishReason, Message, SamplingParams, Tool, ToolCall, 
 from dspark_local.backend.scripted import ScriptedVocab
 from dspark_local.formats.gbnf import read_gbnf
 from dspark_local.testing import scripted_runtime
-from dspark_local.tools.notation import MISTRAL
-from dspark_local.tools.toolset import Toolset
+from dspark_local.tools.notation import FUNCTION_GEMMA, GEMMA, HERMES, LLAMA, MISTRAL
+from dspark_local.tools.toolset import MOST_CALLS, Toolset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dspark_local import Runtime
+    from dspark_local.tools.notation import Notation
 
 WEATHER: dict[str, Any] = {
     "type": "object",
@@ -168,12 +170,57 @@ def demo() -> Iterator[Runtime]:
 def test_a_call_can_be_made_sure_of(demo: Runtime, choice: str) -> None:
     """The demo model knows no tools; under the grammar it calls one all the same, drafted or not the same."""
     params = SamplingParams(temperature=1.0, top_k=40, seed=3)
+    options: dict[str, Any] = {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": choice != "required"}
     calls = []
     for draft in (True, False):
-        finish = demo.chat(ASK, params, tools=TOOLS, tool_choice=choice, max_tokens=300, draft=draft).result()
+        finish = demo.chat(ASK, params, max_tokens=300, draft=draft, **options).result()
         assert (finish.reason, finish.text) == (FinishReason.STOP, "")
         (call,) = finish.tool_calls
         assert choice in ("required", call.name)
         jsonschema.validate(json.loads(call.arguments), WEATHER if call.name == "get_weather" else {"maxProperties": 0})
         calls.append((call.name, call.arguments))
     assert calls[0] == calls[1]
+
+
+def ends_there(demo: Runtime, grammar: str, text: str) -> bool:
+    """Whether a grammar lets a text come, and end."""
+    state = demo.vocab.constraint(grammar)
+    for token in demo.vocab.encode(text, special=False):
+        if not state.allowed(np.array([token]))[0]:
+            return False
+        state.accept(token)
+    ends = np.array([token for token in range(demo.vocab.n_vocab) if demo.vocab.is_end(token)])
+    return bool(state.allowed(ends).any())
+
+
+@pytest.mark.parametrize("notation", [HERMES, LLAMA, MISTRAL, GEMMA, FUNCTION_GEMMA])
+def test_several_calls_fit_the_grammar_and_are_read_back(demo: Runtime, notation: Notation) -> None:
+    """In each family's notation; as many as may be, and no more."""
+    vocab = KnowingVocab()
+    vocab.chat_template = f"{{# {notation.opening} #}}"
+    call = f'{notation.before}{{"name": "now", "{notation.key}": {{}}}}{notation.after}'
+    for parallel, choice, most in ((True, "required", MOST_CALLS), (False, "required", 1), (True, "now", 1)):
+        toolset = Toolset.of(vocab, TOOLS, choice, parallel=parallel)
+        assert toolset.notation is notation
+        grammar, reader = toolset.constrained(SamplingParams()).grammar, toolset.reader()
+        assert grammar
+        assert reader
+        assert ends_there(demo, grammar, "\n".join([call] * most))
+        assert not ends_there(demo, grammar, "\n".join([call] * (most + 1)))
+        parts = list(reader.push("\n".join([call] * most), final=True))
+        assert [part.name for part in parts if isinstance(part, ToolCall)] == ["now"] * most
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_without_parallel_calls_the_first_ends_the_answer(parallel: bool) -> None:
+    """Also where a round's tokens go on behind it; nothing of what follows is told or kept."""
+    call = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+    said = f"Well.{call}{call} So be it."
+    with scripted_runtime(said) as runtime:
+        finish = runtime.chat(ASK, tools=TOOLS, parallel_tool_calls=parallel).result()
+        again = runtime.chat(ASK, max_tokens=5).result()
+    assert finish.reason is FinishReason.STOP
+    assert [call.name for call in finish.tool_calls] == ["now"] * (2 if parallel else 1)
+    assert finish.text == ("Well.So be it." if parallel else "Well.")
+    assert len(finish.tokens) == (len(said) + 1 if parallel else len(f"Well.{call}"))
+    assert again.text == "Well."
