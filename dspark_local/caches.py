@@ -33,8 +33,9 @@ class Caches:
 
     def __init__(self, target: Target, drafter: Drafter, *, chunk: int, budget: int) -> None:
         self._target, self._drafter = target, drafter
-        self._slots = Slots(target.n_slots, chunk=chunk, whole=target.forgetful or drafter.forgetful)
-        self._kept = Snapshots(budget)
+        whole = target.forgetful or drafter.forgetful
+        self._slots = Slots(target.n_slots, chunk=chunk, whole=whole)
+        self._kept = Snapshots(budget, whole=whole or target.windowed)
         self._leaders: dict[Sequence, tuple[Sequence, int]] = {}
 
     @property
@@ -49,14 +50,16 @@ class Caches:
         slot = self._slots.place(tokens, source, n)
         if self._slots.held(slot) - (n if slot == source else 0) >= LEAST:
             self._keep(slot)
+        floor = self._slots.floor(slot) if slot == source else 0
         self._slots.hold(slot, [], 0)  # until it does
-        if snapshot and restored >= n + LEAST and self._tried(slot, lambda: self._restore(slot, snapshot)):
-            self._kept.used(snapshot, whole=restored >= len(snapshot.tokens) - LEAST)
-            n = restored
+        if snapshot and restored >= n + LEAST:
+            n = floor = restored if self._tried(slot, lambda: self._restore(slot, snapshot)) else 0
+            if n:
+                self._kept.used(snapshot, whole=restored >= len(snapshot.tokens) - LEAST)
         elif slot != source and n and not self._tried(slot, lambda: self._copy(source, slot, n)):
             n = 0
         n = self.rewind(slot, n)
-        self._slots.hold(slot, list(tokens[:n]), n)
+        self._slots.hold(slot, list(tokens[:n]), n, floor=min(n, floor) if self._target.windowed else 0)
         return slot, n
 
     def join(self, sequence: Sequence) -> None:
@@ -124,7 +127,8 @@ class Caches:
         if kept and restored > n and restored == len(kept.tokens):
             return kept
         if n < self._slots.held(slot) and slot in self._slots.idle:
-            self._slots.hold(slot, self._slots.text(slot)[:n], min(n, self._slots.prefilled_of(slot)))
+            prefilled, floor = self._slots.prefilled_of(slot), self._slots.floor(slot)
+            self._slots.hold(slot, self._slots.text(slot)[:n], min(n, prefilled), floor=floor)
             self.rewind(slot, n)
         return self._state(slot, sys.maxsize) if n and n == self._slots.held(slot) else None
 

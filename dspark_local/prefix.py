@@ -20,6 +20,7 @@ class _Slot:
     sequence: Sequence | None = None  # who runs in it
     tokens: list[int] = field(default_factory=list)  # what both caches hold when nobody does
     prefilled: int = 0  # of what they hold, how many came from whole prefill chunks
+    floor: int = 0  # how far the caches go back at most: to where a state of a window was put back
     taken: int = 0  # when, by count
 
     @property
@@ -119,6 +120,10 @@ class Slots:
         """Note how far whole chunks of a prompt reach."""
         self._slots[sequence.slot].prefilled = sequence.cached // self._chunk * self._chunk
 
+    def floor(self, slot: int) -> int:
+        """How far a slot's caches go back at most."""
+        return self._slots[slot].floor
+
     def runs(self, sequence: Sequence) -> bool:
         """Whether a sequence still has its slot."""
         return self._slots[sequence.slot].sequence is sequence
@@ -129,16 +134,16 @@ class Slots:
         slot.tokens = slot.text[: slot.held]
         slot.sequence = None
 
-    def hold(self, slot: int, tokens: list[int], prefilled: int) -> None:
+    def hold(self, slot: int, tokens: list[int], prefilled: int, *, floor: int = 0) -> None:
         """The caches of a slot hold these tokens now; a sequence that runs there, if any, has nothing cached."""
         held = self._slots[slot]
-        held.tokens, held.prefilled = tokens, prefilled
+        held.tokens, held.prefilled, held.floor = tokens, prefilled, floor
         if held.sequence:
             held.sequence.cached = 0
 
     def _usable(self, slot: _Slot, tokens: Many[int]) -> int:
         n = self.cut(self._common(slot, tokens), slot.prefilled)
-        return 0 if self._whole and n < slot.held else n
+        return 0 if n < (slot.held if self._whole else slot.floor) else n
 
     def _common(self, slot: _Slot, tokens: Many[int]) -> int:
         return common(slot.text, tokens, min(slot.held, len(tokens) - 1))

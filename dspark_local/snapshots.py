@@ -33,10 +33,14 @@ class Snapshot:
 
 
 class Snapshots:
-    """As many as `budget` bytes hold; the ones not used for longest go first."""
+    """As many as `budget` bytes hold; the ones not used for longest go first.
 
-    def __init__(self, budget: int) -> None:
+    `whole`: they serve only what goes on where they end, else all that begins as they do.
+    """
+
+    def __init__(self, budget: int, *, whole: bool = False) -> None:
         self.budget = budget
+        self._whole = whole
         self._kept: list[Snapshot] = []  # the one used last is last
 
     def __len__(self) -> int:
@@ -48,24 +52,19 @@ class Snapshots:
         return sum(kept.size for kept in self._kept)
 
     def covers(self, tokens: Many[int]) -> bool:
-        """Whether a text that is kept begins with these tokens."""
-        n = len(tokens)
-        return any(n <= len(kept.tokens) and common(kept.tokens, tokens, n) == n for kept in self._kept)
+        """Whether one that is kept serves as well as one of these tokens."""
+        return any(self._serves(kept.tokens, tokens) for kept in self._kept)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep one, instead of those that it begins with; the oldest go where the budget ends."""
-        shorter = [k for k in self._kept if common(snapshot.tokens, k.tokens, _least(snapshot, k)) == len(k.tokens)]
-        self._kept = [kept for kept in self._kept if kept not in shorter]
+        """Keep one, instead of those that it serves for; the oldest go where the budget ends."""
+        self._kept = [kept for kept in self._kept if not self._serves(snapshot.tokens, kept.tokens)]
         while self._kept and self.size + snapshot.size > self.budget:
             del self._kept[0]
         self._kept.append(snapshot)
 
     def best(self, tokens: Many[int], cut: Callable[[int, int], int]) -> tuple[Snapshot | None, int]:
         """The snapshot with the longest usable prefix of a prompt, and its length; `cut` as in prefix.Slots."""
-        usable = [
-            (cut(common(kept.tokens, tokens, min(len(kept.tokens), len(tokens) - 1)), kept.prefilled), kept)
-            for kept in self._kept
-        ]
+        usable = [(self._usable(kept, tokens, cut), kept) for kept in self._kept]
         n, best = max(usable, key=lambda found: found[0], default=(0, None))
         return best, n
 
@@ -79,6 +78,11 @@ class Snapshots:
             if not whole:
                 self._kept.append(snapshot)
 
+    def _serves(self, tokens: Many[int], others: Many[int]) -> bool:
+        """Whether a state of `tokens` is good for all that one of `others` is good for."""
+        n = len(others)
+        return (len(tokens) == n if self._whole else len(tokens) >= n) and common(tokens, others, n) == n
 
-def _least(a: Snapshot, b: Snapshot) -> int:
-    return min(len(a.tokens), len(b.tokens))
+    def _usable(self, kept: Snapshot, tokens: Many[int], cut: Callable[[int, int], int]) -> int:
+        n = cut(common(kept.tokens, tokens, min(len(kept.tokens), len(tokens) - 1)), kept.prefilled)
+        return 0 if self._whole and n < len(kept.tokens) else n

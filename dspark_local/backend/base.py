@@ -178,6 +178,8 @@ class Target(Cached, Protocol):
     `n_batch` most tokens in one decode, which are of equal length for each slot if it is `uniform`. `forgetful`: what
     came before the end of a slot's cache may be gone, behind a sliding window or into a state, so that it goes on only
     where it ends. So much goes back all the same: what a decode of a slot's rows added, but for the first, and once.
+    `windowed`: a slot's state as bytes holds no more than a window does, so that a slot which was restored goes on
+    where the state ends, or behind it, and never back.
     """
 
     n_ctx: int
@@ -186,6 +188,7 @@ class Target(Cached, Protocol):
     n_batch: int
     forgetful: bool
     uniform: bool
+    windowed: bool
 
     def decode(self, spans: Sequence[Span]) -> list[Rows]:
         """Run the spans in one decode and keep their keys and values; one Rows per span, in order.

@@ -13,6 +13,7 @@ from dspark_local.backend.library import api
 from dspark_local.backend.memory import Batch, floats
 from dspark_local.backend.model import Context, context_params
 from dspark_local.backend.taps import taps_for
+from dspark_local.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,9 @@ class LlamaTarget:
         if self._taps:
             self._taps.attach(self.context.pointer)
         # llama.cpp runs rows of unequal lengths in several passes, in another order, where streams or states are apart
+        self._unified = shape.unified
         self.uniform: bool = model.recurrent or not shape.unified
+        self.windowed: bool = api.llama_model_n_swa(model.pointer) > 0
         self.forgetful: bool = model.recurrent or (shape.unified and _gives_away(model, shape))
         self.n_vocab = model.n_vocab
         self.n_slots = shape.n_slots
@@ -101,11 +104,13 @@ class LlamaTarget:
         if not self.uniform:
             self.context.copy(source, slot, n)
         else:
-            self.context.restore(slot, self.context.state(source, sys.maxsize))
+            self.context.restore(slot, self.state(source, sys.maxsize))
             self.context.rewind(slot, n)
 
     def state(self, slot: int, most: int) -> bytearray:
-        """What a slot holds, as bytes."""
+        """What a slot holds, as bytes; of a window, what the next token sees."""
+        if self.windowed and not (self._unified or self.context.model.recurrent):  # there a prefix is cut to whole chunks, and a window cannot be cut
+            raise BackendError(f"{self.context.model.path.name} has a sliding window, which is kept at no fixed width")
         return self.context.state(slot, most)
 
     def restore(self, slot: int, state: bytearray) -> int:
@@ -141,6 +146,8 @@ class LlamaDraft:
             unified=True,
         )
         params.ctx_other = target.context.pointer
+        # where the target's cache may be cut, a window cannot be
+        self._alone = api.llama_model_n_swa(model.pointer) > 0 and not target.windowed
         self._context = Context(model, params, polite=shape.polite)
         symbols.set_embeddings_nextn(self._context.pointer, True, True)
         api.llama_set_causal_attn(self._context.pointer, spec.causal)
@@ -202,7 +209,9 @@ class LlamaDraft:
         self._context.copy(source, slot, n)
 
     def state(self, slot: int, most: int) -> bytearray:
-        """What a slot holds, as bytes."""
+        """What a slot holds, as bytes; of a window, what the next token sees."""
+        if self._alone:
+            raise BackendError(f"{self._context.model.path.name} has a sliding window, and its target has none")
         return self._context.state(slot, most)
 
     def restore(self, slot: int, state: bytearray) -> int:

@@ -289,9 +289,6 @@ class Context:
 
     def state(self, slot: int, most: int) -> bytearray:
         """Keys and values of a slot, as bytes. Raises BackendError, also for more bytes than `most`."""
-        # what the window hides is left out, and a rewind would need it
-        if api.llama_model_n_swa(self.model.pointer) and not self._rollback:
-            raise BackendError(f"{self.model.path.name} has a sliding window; its cache cannot be taken out")
         size = api.llama_state_seq_get_size(self.pointer, slot)
         if size > most:
             raise BackendError(f"the cache of {self.model.path.name} is too large to be kept: {size} bytes")

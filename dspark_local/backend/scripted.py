@@ -98,6 +98,7 @@ class ScriptedTarget(_Cached):
     taps: bool = True
     forgetful: bool = False
     uniform: bool = False
+    windowed: bool = False
     fail_at: int | None = None  # number of the first decode that raises BackendError, tries counted
     fails: int = 1  # how many do so in a row
     tries: int = 0

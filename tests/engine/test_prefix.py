@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -162,7 +162,7 @@ def test_without_a_budget_nothing_is_kept() -> None:
     slots=st.integers(1, 3),
     fixed_width=st.sampled_from([None, 4]),
     keep=st.sampled_from([0, 4000, MUCH]),
-    small=st.booleans(),
+    kind=st.sampled_from(["plain", "small", "windowed"]),
     turns=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 30), st.integers(0, 4)),
         min_size=2,
@@ -170,13 +170,13 @@ def test_without_a_budget_nothing_is_kept() -> None:
     ),
 )
 def test_conversations_in_any_order_say_what_each_says_alone(
-    slots: int, fixed_width: int | None, keep: int, small: bool, turns: list[tuple[int, int, int, int]]
+    slots: int, fixed_width: int | None, keep: int, kind: str, turns: list[tuple[int, int, int, int]]
 ) -> None:
     """Several conversations with shared beginnings, each turn longer, at once and in turns, stopped anywhere."""
-    if small:
-        made = model_drafted(slots)
-    else:
+    if kind == "plain":
         made = engine(MODEL, MODEL, n_vocab=10, slots=slots, gamma=3, fixed_width=fixed_width, keep_bytes=keep)
+    else:
+        made = model_drafted(slots) if kind == "small" else windowed(slots)
     texts = {who: [*SYSTEM[: 100 * who], who] for who in range(4)}
     asked: list[tuple[Sequence, list[int], int]] = []
     for who, new, n, steps in turns:
@@ -193,6 +193,79 @@ def test_conversations_in_any_order_say_what_each_says_alone(
         assert sequence.tokens == alone(prompt, n)
         assert sequence.error is None
         assert sequence.stats.draft_n == sequence.stats.draft_n_accepted
+
+
+@dataclass(slots=True)
+class Windowed(ScriptedTarget):
+    """Gives away what a window of its last tokens holds: a slot that is put back never goes back behind it."""
+
+    windowed: bool = True
+    restored: dict[int, int] = field(default_factory=dict)  # how long the state was, by slot
+
+    def rewind(self, slot: int, n: int) -> None:
+        assert n == 0 or n >= self.restored.get(slot, 0)
+        if n == 0:
+            self.restored.pop(slot, None)
+        ScriptedTarget.rewind(self, slot, n)
+
+    def restore(self, slot: int, state: bytearray) -> int:
+        self.restored[slot] = ScriptedTarget.restore(self, slot, state)
+        return self.restored[slot]
+
+
+def windowed(slots: int = 1) -> Engine:
+    """A window, and a stream that several slots share and that gives cells away."""
+    target = Windowed(MODEL, 10, n_ctx=8192, n_slots=slots, forgetful=slots > 1)
+    drafter = DSpark(ScriptedDraft(MODEL, 10, n_slots=slots))
+    return Engine(target, drafter, Fixed(3), is_end=lambda _: False, keep_bytes=MUCH)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_window_that_was_put_back_goes_on_and_never_back(slots: int) -> None:
+    """A conversation goes on where it was left; a text that leaves it earlier starts cold, and is said right."""
+    made = windowed(slots)
+    first = say(made, [*SYSTEM, 5], 20)
+    for n in range(6, 6 + slots):
+        say(made, [n] * 300, 4)
+    rows, second = prefilled(made, [*first.tokens, 7], 20)
+    assert rows <= 8
+    assert second.tokens == alone([*first.tokens, 7], 20)
+    assert perfect(second)
+    rows, third = prefilled(made, [*second.tokens, 8], 20)
+    assert rows <= 8  # its slot goes on, behind what was put back
+    assert third.tokens == alone([*second.tokens, 8], 20)
+    earlier = [*SYSTEM, 5, 9, 9]
+    rows, fourth = prefilled(made, earlier, 20)
+    assert rows > len(SYSTEM)
+    assert fourth.tokens == alone(earlier, 20)
+
+
+def test_a_snapshot_of_a_window_serves_nothing_but_what_goes_on_where_it_ends() -> None:
+    """So a longer one replaces none, and what it holds of a text is not cut."""
+    held = Snapshots(100, whole=True)
+    held.add(kept([1] * 10, 40))
+    held.add(kept([1] * 20, 40))
+    assert len(held) == 2
+    assert held.covers([1] * 10)
+    assert not held.covers([1] * 5)
+    assert held.best([1] * 15, lambda n, _: n)[1] == 10
+    assert held.best([1] * 9 + [2], lambda n, _: n)[1] == 0
+
+
+def test_a_slot_whose_state_cannot_be_put_back_starts_cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it would have gone on with some of what it held."""
+    made = engine(MODEL, MODEL, n_vocab=10, gamma=3, keep_bytes=MUCH)
+    short, long = [1] * 100, [1] * 100 + [2] * 400
+    for prompt in (long, [3] * 300, short):
+        say(made, prompt, 4)
+    monkeypatch.setattr(ScriptedTarget, "restore", failing)
+    second = say(made, [*long, 4], 20)
+    assert second.tokens == alone([*long, 4], 20)
+    assert perfect(second)
+
+
+def failing(*_: object) -> int:
+    raise BackendError("no state goes back")
 
 
 @dataclass(slots=True)
