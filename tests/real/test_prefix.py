@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import dspark_local
@@ -23,11 +24,14 @@ from dspark_local.types import FinishReason, SamplingParams
 from tests.formats import tiny
 from tests.real.pairs import opened
 from tests.real.prompts import PROMPTS, QUESTIONS
+from tests.real.test_rows import dspark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dspark_local import Runtime
+    from dspark_local.backend.base import Rows, Span
     from dspark_local.sequence import Sequence
 
 N = 48
@@ -257,3 +261,52 @@ def test_a_budget_is_no_less_than_nothing() -> None:
     """As load says before it loads anything."""
     with pytest.raises(UsageError, match="keep-bytes"):
         dspark_local.load("demo", keep_bytes=-1)
+
+
+@contextmanager
+def counted(runtime: Runtime) -> Iterator[list[int]]:
+    """Rows of each decode meanwhile."""
+    rows: list[int] = []
+    decode = runtime._engine.target.decode
+
+    def counting(spans: list[Span]) -> list[Rows]:
+        rows.append(sum(len(span.tokens) for span in spans))
+        return decode(spans)
+
+    runtime._engine.target.decode = counting
+    try:
+        yield rows
+    finally:
+        runtime._engine.target.decode = decode
+
+
+@pytest.mark.parametrize(("family", "slots"), [("gemma2", 1), ("gemma4", 2)])
+def test_a_window_is_kept_and_saved(tmp_path: Path, family: str, slots: int) -> None:
+    """Behind others, and from a file, a conversation goes on at once: log-probabilities are those of a cold start."""
+    _, _, target, drafter = dspark(tmp_path, family)
+    options: dict[str, Any] = {"drafter": drafter, "policy": "fixed:3", "ctx_size": 1024, "threads": 1, "slots": slots}
+    greedy = SamplingParams(logprobs=0)
+    text, more = [(7 * t) % 250 + 1 for t in range(300)], [(3 * t) % 250 + 1 for t in range(20)]
+
+    def said(runtime: Runtime, prompt: list[int]) -> tuple[int, list[int], list[float]]:
+        with counted(runtime) as rows:
+            finish = runtime.generate(prompt, greedy, max_tokens=12).result()
+        return sum(rows), [*prompt, *finish.tokens], [entry.logprob for entry in finish.logprobs]
+
+    with dspark_local.load(target, **options) as runtime:
+        _, first, _ = said(runtime, text)
+        for n in range(slots):
+            runtime.generate([n + 1] * 280, max_tokens=4).result()
+        rows, second, kept = said(runtime, [*first, *more])
+        snapshot = runtime._worker.call(lambda engine: engine.snapshot(second))
+        assert snapshot
+        saving.write(tmp_path / "state", snapshot, "tiny")
+    with dspark_local.load(target, **options) as runtime:
+        runtime._worker.call(lambda engine: engine.adopt(saving.read(tmp_path / "state", "tiny")))
+        fewer, third, saved = said(runtime, [*second, *more])
+    assert max(rows, fewer) <= len(more) + 14 * 4
+    for text, ours in ((second, kept), (third, saved)):
+        with dspark_local.load(target, **options, keep_bytes=0) as runtime:
+            cold, _, alone = said(runtime, text[:-12])
+        assert cold > len(text) - 14
+        np.testing.assert_allclose(ours[:8], alone[:8], atol=0.02)
