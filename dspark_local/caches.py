@@ -67,6 +67,7 @@ class Caches:
         if leader := self._slots.leader(sequence.tokens, sequence.cached + SHARED):
             self._leaders[sequence] = leader
         self._slots.take(sequence)
+        sequence.stats.cached_n = sequence.cached
 
     def waits(self, sequence: Sequence) -> bool:
         """Whether another prompt that begins alike is being prefilled so far; what both share is copied then."""
@@ -80,6 +81,7 @@ class Caches:
         if n > sequence.cached:
             sequence.cached = n if self._tried(sequence.slot, lambda: self._copy(source, sequence.slot, n)) else 0
             self._slots.prefilled(sequence)
+            sequence.stats.cached_n = sequence.cached
         return False
 
     def prefilled(self, sequence: Sequence) -> None:

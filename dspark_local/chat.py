@@ -92,17 +92,24 @@ class Template:
         """Whether it writes down the tools that it is given."""
         return bool(re.search(r"\btools\b", self.source))
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> str:
         """The conversation up to where the assistant's answer begins; `tools` are functions as OpenAI's API has them.
 
+        `options` are variables of this template, as enable_thinking is of Qwen's.
         Raises UsageError when the template refuses the messages, ModelFormatError when it is broken.
         """
         names = {call.id: call.name for message in messages for call in message.tool_calls}
-        given = {"messages": [_turn(m, names) for m in messages], "tools": list(tools) or None}
+        given: dict[str, Any] = {"messages": [_turn(m, names) for m in messages], "tools": list(tools) or None}
+        given |= {"add_generation_prompt": True, "bos_token": self.bos, "eos_token": self.eos}
+        if taken := sorted(given.keys() & (options or {})):
+            raise UsageError(f"chat templates are given {', '.join(taken)} by us; leave it out of their options")
         try:
-            return _compiled(self.source).render(
-                **given, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos
-            )
+            return _compiled(self.source).render({**given, **(options or {})})
         except (jinja2.TemplateError, TypeError) as error:
             raise ModelFormatError(f"the model's chat template fails: {error}") from error
 
@@ -134,9 +141,12 @@ def _refuse(message: str) -> NoReturn:
 
 
 def encode_chat(
-    vocab: Vocab, messages: Sequence[Message | Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    vocab: Vocab,
+    messages: Sequence[Message | Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> list[int]:
-    """Tokens of a conversation up to where the assistant's answer begins; `tools` as `Template.render` has them.
+    """Tokens of a conversation up to where the assistant's answer begins; the rest as `Template.render` has it.
 
     Raises UsageError when there are no messages or the model has no chat template.
     """
@@ -145,7 +155,7 @@ def encode_chat(
         raise UsageError("a chat needs at least one message")
     marks = _Marks(vocab)
     turns = [marks.message(Message.of(m)) for m in messages]
-    rendered = template.render(turns, [marks.json(tool) for tool in tools])
+    rendered = template.render(turns, [marks.json(tool) for tool in tools], marks.json(dict(options or {})))
     if not marks.used:
         return vocab.encode(rendered, special=True)
     tokens: list[int] = []

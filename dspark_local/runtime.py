@@ -105,6 +105,7 @@ class Runtime:
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
         parallel_tool_calls: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         begun: str = "",
     ) -> Generation:
         """Answer a conversation, drawn by `sampling` or by the preset.
@@ -112,12 +113,13 @@ class Runtime:
         Before the model ends, `max_tokens`, a string of `stop`, or `timeout` seconds from now do. `draft` False
         decodes plainly. The model may call `tools`; `tool_choice` is auto, none, required (calls of any of them,
         one or more) or a tool's name (one call of it); without `parallel_tool_calls` the first call ends the answer.
+        `chat_template_kwargs` are variables of the model's chat template, as enable_thinking is of Qwen's.
         `begun` is how the answer begins, its thinking in tags: only what follows is generated and told.
         Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while iterating.
         """
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
         toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
-        return self._submit(self._chat_job(messages, sampling, limits, toolset, begun))
+        return self._submit(self._chat_job(messages, sampling, limits, toolset, chat_template_kwargs, begun))
 
     async def achat(
         self,
@@ -131,12 +133,16 @@ class Runtime:
         tools: Many[Tool | Mapping[str, Any]] = (),
         tool_choice: str = AUTO,
         parallel_tool_calls: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         begun: str = "",
     ) -> Generation:
         """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
         limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
         toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
-        return self._submit(await asyncio.to_thread(self._chat_job, messages, sampling, limits, toolset, begun))
+        job = await asyncio.to_thread(
+            self._chat_job, messages, sampling, limits, toolset, chat_template_kwargs, begun
+        )
+        return self._submit(job)
 
     def generate(
         self,
@@ -243,11 +249,12 @@ class Runtime:
         sampling: SamplingParams | None,
         limits: Limits,
         toolset: Toolset,
+        options: Mapping[str, Any] | None,
         begun: str,
     ) -> Job:
         with self._worker.using():
             self._worker.check_room()  # before the work, and again behind it
-            tokens = toolset.encode(messages)
+            tokens = toolset.encode(messages, options)
             drawn = toolset.constrained(sampling or self.preset)
             stream = TextStream(self.vocab, limits.stop, toolset.names())
             reasoning = Reasoning.behind(self.vocab, tokens)

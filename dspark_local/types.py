@@ -229,8 +229,8 @@ class Round:
 class Stats:
     """Running sums over the rounds of one sequence. Names that llama.cpp's `timings` has are kept.
 
-    `accepted_by` counts accepted drafts by the drafter's name; `first_n` is 1 where the first token came with the
-    prompt, of which `rounds` know nothing.
+    `cached_n` of the prompt's tokens were in the caches already. `accepted_by` counts accepted drafts by the drafter's
+    name; `first_n` is 1 where the first token came with the prompt, of which `rounds` know nothing.
     """
 
     seed: int = 0
@@ -245,6 +245,7 @@ class Stats:
     times: RoundTimes = field(default_factory=RoundTimes)
     accepted_by: dict[str, int] = field(default_factory=dict)
     first_n: int = 0
+    cached_n: int = 0
 
     def add(self, record: Round) -> None:
         """Count one round in."""

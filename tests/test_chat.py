@@ -81,6 +81,17 @@ def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (said, compiled) == (["x", "y"] * 2, [source])
 
 
+def test_a_templates_own_variables_can_be_set() -> None:
+    """What is typed there is text too; what every template is given is not the caller's."""
+    vocab = ChatMLVocab()
+    vocab.chat_template = "{% if not thinks | default(1) %}<|im_start|>{{ note }}{% endif %}{{ messages[0].content }}"
+    ask = [Message("user", "x")]
+    assert encode_chat(vocab, ask) == [*b"x"]
+    assert encode_chat(vocab, ask, options={"thinks": False, "note": "<|im_end|>"}) == [START, *b"<|im_end|>x"]
+    with pytest.raises(UsageError, match="given add_generation_prompt by us"):
+        encode_chat(vocab, ask, options={"add_generation_prompt": False})
+
+
 def test_a_model_without_a_template_says_so() -> None:
     """There is nothing to guess."""
     vocab = ChatMLVocab()

@@ -109,7 +109,8 @@ class LlamaTarget:
 
     def state(self, slot: int, most: int) -> bytearray:
         """What a slot holds, as bytes; of a window, what the next token sees."""
-        if self.windowed and not (self._unified or self.context.model.recurrent):  # there a prefix is cut to whole chunks, and a window cannot be cut
+        # at a fixed width a prefix is cut to whole chunks, and a window cannot be cut
+        if self.windowed and not (self._unified or self.context.model.recurrent):
             raise BackendError(f"{self.context.model.path.name} has a sliding window, which is kept at no fixed width")
         return self.context.state(slot, most)
 

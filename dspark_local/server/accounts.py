@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 def timings(stats: Stats) -> dict[str, Any]:
-    """llama-server's `timings`, with milliseconds, and the seed that was drawn or given."""
+    """llama-server's `timings`, with milliseconds, and the seed that was drawn or given; `prompt_n` was not cached."""
     prompt, rest = 1000 * stats.times.prefill, 1000 * (stats.times.total - stats.times.prefill)
+    read = stats.prompt_n - stats.cached_n
     return {
-        "prompt_n": stats.prompt_n,
+        "cache_n": stats.cached_n,
+        "prompt_n": read,
         "prompt_ms": prompt,
-        "prompt_per_token_ms": prompt / max(1, stats.prompt_n),
-        "prompt_per_second": 1000 * stats.prompt_n / prompt if prompt else 0.0,
+        "prompt_per_token_ms": prompt / max(1, read),
+        "prompt_per_second": 1000 * read / prompt if prompt else 0.0,
         "predicted_n": stats.predicted_n,
         "predicted_ms": rest,
         "predicted_per_token_ms": rest / max(1, stats.predicted_n),
@@ -32,8 +34,13 @@ def timings(stats: Stats) -> dict[str, Any]:
 
 def usage(job: Job) -> dict[str, Any]:
     """OpenAI's `usage` of chats and completions."""
-    said = job.generation.stats.predicted_n
-    return {"prompt_tokens": job.prompt_n, "completion_tokens": said, "total_tokens": job.prompt_n + said}
+    stats = job.generation.stats
+    return {
+        "prompt_tokens": job.prompt_n,
+        "completion_tokens": stats.predicted_n,
+        "total_tokens": job.prompt_n + stats.predicted_n,
+        "prompt_tokens_details": {"cached_tokens": stats.cached_n},
+    }
 
 
 def cut(job: Job) -> bool:

@@ -17,7 +17,7 @@ from dspark_local.errors import ClosedError, DSparkError
 from dspark_local.server import chat, completions, messages, responses
 from dspark_local.server.body import BodyLimit
 from dspark_local.server.desk import Desk
-from dspark_local.server.errors import Refusal, malformed
+from dspark_local.server.errors import Refusal, malformed, unknown
 from dspark_local.server.guard import OPEN, Guard
 from dspark_local.server.limits import Limits
 from dspark_local.server.metrics import Counted
@@ -109,6 +109,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 async def _not_here(request: Request, error: Exception) -> Response:
     """No such path, no such method, a body that cannot be read."""
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        known = request.app.openapi()["paths"]
+        return unknown(request.url.path, known).response(request.url.path)
     return Refusal(error.status_code, error.detail, code="invalid").response(request.url.path, error.headers)
 
 

@@ -91,13 +91,17 @@ class ChatRequest(Sampling):
     stream_options: StreamOptions | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Mode | Choice | None = None
+    functions: list[Any] | None = None
     parallel_tool_calls: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     response_format: Format | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
 
     def ask(self, preset: SamplingParams) -> Ask:
         """As the desk takes it."""
+        if self.functions:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "functions are an older form of tools: use these", param="functions")
         choice = self.tool_choice.function.name if isinstance(self.tool_choice, Choice) else self.tool_choice
         return Ask(
             messages=[message.message() for message in self.messages],
@@ -111,6 +115,7 @@ class ChatRequest(Sampling):
             tools=tuple(tool.function.tool for tool in self.tools or ()),
             tool_choice=choice or AUTO,
             parallel=self.parallel_tool_calls is not False,
+            chat_template_kwargs=self.chat_template_kwargs,
         )
 
     @property

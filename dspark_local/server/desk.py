@@ -15,7 +15,7 @@ from dspark_local.server.metrics import Metrics
 from dspark_local.tools.toolset import AUTO, Toolset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from dspark_local.chat import Message
     from dspark_local.generation import Generation
@@ -39,6 +39,8 @@ class Ask:
     tools: tuple[Tool, ...] = ()
     tool_choice: str = AUTO
     parallel: bool = True  # whether an answer may hold several calls
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    begun: str = ""  # how the answer begins; only what follows is told
 
 
 @dataclass(slots=True)
@@ -93,13 +95,23 @@ class Desk:
         options: dict[str, Any] = {"max_tokens": ask.max_tokens or self.limits.max_tokens, "stop": ask.stop}
         if ask.prompt is not None:
             return self.runtime.generate(ask.prompt, ask.sampling, **options)
-        options |= {"tools": ask.tools, "tool_choice": ask.tool_choice, "parallel_tool_calls": ask.parallel}
-        return self.runtime.chat(ask.messages, ask.sampling, **options)
+        return self.runtime.chat(
+            ask.messages,
+            ask.sampling,
+            tools=ask.tools,
+            tool_choice=ask.tool_choice,
+            parallel_tool_calls=ask.parallel,
+            chat_template_kwargs=ask.chat_template_kwargs,
+            begun=ask.begun,
+            **options,
+        )
 
     def _encoded(self, ask: Ask) -> list[int]:
+        vocab = self.runtime.vocab
         if ask.prompt is None:
-            return Toolset.of(self.runtime.vocab, ask.tools, ask.tool_choice).encode(ask.messages)
-        return self.runtime.vocab.encode(ask.prompt, special=True) if isinstance(ask.prompt, str) else ask.prompt
+            toolset = Toolset.of(vocab, ask.tools, ask.tool_choice)
+            return toolset.encode(ask.messages, ask.chat_template_kwargs) + vocab.encode(ask.begun, special=False)
+        return vocab.encode(ask.prompt, special=True) if isinstance(ask.prompt, str) else ask.prompt
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

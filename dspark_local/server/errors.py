@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from dspark_local.errors import ClosedError, ContextError, DSparkError, QueueFullError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 MESSAGES = "/v1/messages"  # paths that begin so speak Anthropic's protocol
 RETRY = 1  # seconds after which a client that found no room may try again
@@ -83,7 +83,25 @@ class Refusal(Exception):  # noqa: N818 - it is an answer too
 
 
 def malformed(errors: Sequence[Mapping[str, Any]]) -> Refusal:
-    """What validation found, in one line."""
-    found = [(".".join(str(part) for part in e["loc"][1:]), e["msg"]) for e in errors]
+    """What validation found, in one line, by the fields' names."""
+    if errors[0]["type"] == "json_invalid":
+        why = f"the body is not JSON: {errors[0]['ctx']['error']} at character {errors[0]['loc'][-1]}"
+        return Refusal(HTTPStatus.BAD_REQUEST, why, code="invalid")
+    if errors[0]["loc"] == ("body",):
+        why = "the body is no JSON object, or is not sent as one: it needs Content-Type: application/json"
+        return Refusal(HTTPStatus.BAD_REQUEST, why, code="invalid")
+    found = [(".".join(str(part) for part in e["loc"][1:] if _is_field(part)), e["msg"]) for e in errors]
     lines = dict.fromkeys(f"{where}: {what}" if where else what for where, what in found)
     return Refusal(HTTPStatus.BAD_REQUEST, "; ".join(lines), code="invalid", param=found[0][0] or None)
+
+
+def _is_field(part: str | int) -> bool:
+    """Fields and indices, not the types that a union has tried."""
+    return isinstance(part, int) or (part.islower() and part.isidentifier() and part not in ("str", "bool"))
+
+
+def unknown(path: str, known: Collection[str]) -> Refusal:
+    """Of a path that is not there; the one that was meant, if a client's base URL has a part too many or too few."""
+    meant = next((k for k in known if path.endswith(k) or k == f"/v1{path.rstrip('/')}"), None)
+    hint = f"{meant} is: look at the client's base URL" if meant else "/openapi.json lists what is"
+    return Refusal(HTTPStatus.NOT_FOUND, f"{path} is not served here; {hint}", code="unknown_url")

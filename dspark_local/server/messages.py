@@ -80,12 +80,15 @@ class CountRequest(Body):
         return Ask(sampling=preset, **self._conversation())
 
     def _conversation(self) -> dict[str, Any]:
+        """A last turn of the assistant is how its answer begins."""
         messages = [Message("system", _text(self.system))] if self.system else []
         for turn in self.messages:
             messages += _turns(turn)
+        begun = len(messages) > 1 and messages[-1].role == "assistant" and not messages[-1].tool_calls
         choice = self.tool_choice
         return {
-            "messages": messages,
+            "messages": messages[:-1] if begun else messages,
+            "begun": messages[-1].content if begun else "",
             "tools": tuple(Tool(t.name, t.description or "", t.input_schema) for t in self.tools or ()),
             "tool_choice": _CHOICES.get(choice.type, choice.name or "") if choice else AUTO,
             "parallel": not (choice and choice.disable_parallel_tool_use),

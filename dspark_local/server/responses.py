@@ -261,10 +261,11 @@ class ResponseWriter:
 
 
 def _usage(job: Job) -> dict[str, Any]:
-    said = job.generation.stats.predicted_n
+    stats = job.generation.stats
+    said = stats.predicted_n
     return {
         "input_tokens": job.prompt_n,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": stats.cached_n},
         "output_tokens": said,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": job.prompt_n + said,

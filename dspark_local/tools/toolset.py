@@ -94,12 +94,14 @@ class Toolset:
         """How this model writes calls."""
         return notation_of(self.vocab.chat_template or "")
 
-    def encode(self, messages: Sequence[Message | Mapping[str, Any]]) -> list[int]:
-        """Tokens of a conversation in which these tools may be called. Raises as `encode_chat` does."""
+    def encode(
+        self, messages: Sequence[Message | Mapping[str, Any]], options: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Tokens of a conversation in which these tools may be called. Options and errors are `encode_chat`'s."""
         turns = [Message.of(message) for message in messages]
         if template_of(self.vocab).knows_tools:
-            return encode_chat(self.vocab, turns, [tool.spelled() for tool in self.tools])
-        return encode_chat(self.vocab, self._told([_plain(turn) for turn in turns]))
+            return encode_chat(self.vocab, turns, [tool.spelled() for tool in self.tools], options)
+        return encode_chat(self.vocab, self._told([_plain(turn) for turn in turns]), options=options)
 
     def constrained(self, sampling: SamplingParams) -> SamplingParams:
         """The same sampling, but so that a call comes out where it has to. Raises UsageError where that cannot be."""

@@ -102,6 +102,16 @@ def test_thinking_is_a_block_of_its_own(serve: Serve) -> None:
         assert (thought.thinking, said.text) == ("Hm.", "Yes.")
 
 
+def test_a_last_turn_of_the_assistant_is_how_the_answer_begins(demo: Served) -> None:
+    """Only what follows is told, as of one text; and it is counted."""
+    turns: Any = [*ASK, {"role": "assistant", "content": "The function"}]
+    own = demo.runtime.chat(ASK, begun="The function", max_tokens=8).result()
+    got = demo.anthropic().messages.create(model="demo", max_tokens=8, messages=turns)
+    assert [block.text for block in got.content if block.type == "text"] == [own.text]
+    count = demo.anthropic().messages.count_tokens(model="demo", messages=turns)
+    assert count.input_tokens == got.usage.input_tokens == own.stats.prompt_n
+
+
 def test_errors_have_anthropics_shape(serve: Serve) -> None:
     server = serve(scripted_runtime(n_ctx=256))
     client = server.anthropic()

@@ -52,7 +52,12 @@ def test_a_whole_answer_to_the_last_field(serve: Serve) -> None:
                 "finish_reason": "stop",
             }
         ],
-        "usage": {"prompt_tokens": prompt, "completion_tokens": 9, "total_tokens": prompt + 9},
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": 9,
+            "total_tokens": prompt + 9,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
     }
 
 
@@ -166,6 +171,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tool_choice": "required"}, "tool choice"),
     ({"response_format": {"type": "json_schema"}}, "needs a schema"),
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "a"}}}}, "cannot be enforced"),
+    ({"functions": [{"name": "f"}]}, "older form of tools"),
+    ({"chat_template_kwargs": {"messages": []}}, "leave it out"),
     ({"messages": [{"role": "user", "content": "x" * 5000}]}, "context holds"),
     (
         {
@@ -206,6 +213,30 @@ def test_half_a_character_is_refused(serve: Serve) -> None:
         assert response.status_code == 400, response.text
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        ('{"model": "scripted"}', "application/x-www-form-urlencoded", "needs Content-Type: application/json"),
+        ("{'model': 'scripted'}", "application/json", "not JSON: Expecting property name enclosed in double quotes"),
+        ('{"model": "scripted", "messages": [], "tool_choice": "any"}', "application/json", "; tool_choice: Input"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_by_its_fields(steady: Served, body: str, kind: str, says: str) -> None:
+    """As one reads who forgot curl's header, wrote Python for JSON, or another server's word."""
+    response = httpx.post(f"{steady.url}/v1/chat/completions", content=body, headers={"content-type": kind})
+    assert (response.status_code, says in response.json()["error"]["message"]) == (400, True), response.text
+
+
+def test_a_second_turn_tells_what_was_cached(serve: Serve) -> None:
+    """In OpenAI's usage and in llama-server's timings, whose prompt_n is what was read now."""
+    server = serve(scripted_runtime("yes"))
+    first, second = (server.chat().json() for _ in range(2))
+    prompt = second["usage"]["prompt_tokens"]
+    assert first["timings"]["cache_n"] == 0
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] == second["timings"]["cache_n"] == prompt - 1
+    assert second["timings"]["prompt_n"] == 1
+
+
 def test_an_unknown_model_is_openais_404(serve: Serve) -> None:
     server = serve(scripted_runtime(), name="house")
     with pytest.raises(openai.NotFoundError) as missing:
@@ -215,8 +246,14 @@ def test_an_unknown_model_is_openais_404(serve: Serve) -> None:
 
 
 def test_paths_and_methods_that_are_not_there(serve: Serve) -> None:
+    """A base URL with a part too few, or too many, is told of by the path that was meant."""
     server = serve(scripted_runtime())
     assert httpx.get(f"{server.url}/v1/nothing").json()["error"]["type"] == "invalid_request_error"
+    with pytest.raises(openai.NotFoundError, match="/v1/embeddings is not served here; /openapi"):
+        server.openai().embeddings.create(model="scripted", input="Hi")
+    for path, meant in (("/chat/completions", "/v1/chat/completions"), ("/v1/v1/messages", "/v1/messages")):
+        response = httpx.post(server.url + path, json={"model": "scripted", "messages": ASK})
+        assert (response.status_code, f"; {meant} is: look at" in response.text) == (404, True)
     assert httpx.get(f"{server.url}/v1/chat/completions").status_code == 405
     assert httpx.get(f"{server.url}/v1/messages/batches").json()["type"] == "error"
 
