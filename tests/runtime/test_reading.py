@@ -290,4 +290,4 @@ def test_what_was_read_is_not_kept() -> None:
         runtime.chat(ASK).result()
         runtime.chat(ASK, max_tokens=1).result()
         gc.collect()
-        assert not [o for o in gc.get_objects() if isinstance(o, Job)]
+        assert not [o for o in gc.get_objects() if type(o) is Job]

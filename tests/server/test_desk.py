@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dspark_local import Message, SamplingParams
+from dspark_local import Message, SamplingParams, job
 from dspark_local.errors import QueueFullError
 from dspark_local.server.desk import Ask, Desk
 from dspark_local.server.limits import Limits
@@ -31,16 +31,18 @@ async def until_still(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_a_late_reader_loses_nothing(late: bool) -> None:
+async def test_a_late_reader_loses_nothing(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds that it missed are told of in one part: text and log-probabilities are whole, and in order."""
-    with scripted_runtime(LONG) as runtime:
-        with await Desk(runtime, Limits()).take(ask(logprobs=0)) as job:
+    monkeypatch.setattr(job, "MOST_UNREAD", 10)
+    words = LONG[:200]
+    with scripted_runtime(words) as runtime:
+        with await Desk(runtime, Limits()).take(ask(logprobs=0)) as taken:
             if late:
                 await until_still(runtime)
-            parts = [part async for part in job.parts()]
-        assert "".join(part.text for part in parts) == job.text == LONG
+            parts = [part async for part in taken.parts()]
+        assert "".join(part.text for part in parts) == taken.text == words
         tokens = [entry.token for part in parts for entry in part.logprobs]
-        assert bytes(tokens).decode() == LONG
+        assert bytes(tokens).decode() == words
 
 
 async def let_in(desk: Desk) -> Job:
@@ -61,10 +63,10 @@ async def test_a_request_that_nobody_waits_for_is_given_up() -> None:
                 await asyncio.sleep(0.0005)
             task.cancel()
             try:
-                job = await task
+                taken = await task
             except asyncio.CancelledError:
                 continue
-            with job:
+            with taken:
                 pass
         with await asyncio.wait_for(let_in(desk), 30), pytest.raises(QueueFullError):
             await desk.take(ask())

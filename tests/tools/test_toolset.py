@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dspark_local
-from dspark_local import FinishReason, Message, SamplingParams, Tool, ToolCall, UsageError
+from dspark_local import FinishReason, Message, SamplingParams, Tool, ToolCall, UsageError, job
 from dspark_local.backend.scripted import ScriptedVocab
 from dspark_local.formats.gbnf import read_gbnf
 from dspark_local.testing import scripted_runtime
@@ -146,10 +146,11 @@ def test_an_answer_with_a_call_is_text_and_calls() -> None:
         assert runtime.chat(ASK).result().text == said
 
 
-def test_a_late_reader_gets_text_and_calls_in_order() -> None:
+def test_a_late_reader_gets_text_and_calls_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond what is kept unread, text is joined; calls stay what they are."""
+    monkeypatch.setattr(job, "MOST_UNREAD", 10)
     call = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
-    words = "one word and another; " * 50
+    words = "one word and another; " * 2
     with scripted_runtime(f"{words * 2}{call}{words}{call}") as runtime:
         generation = runtime.chat(ASK, tools=TOOLS)
         while runtime.running or runtime.waiting:
