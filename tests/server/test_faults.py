@@ -15,12 +15,15 @@ import openai
 import pytest
 
 from dspark_local import BackendError
+from dspark_local.server.app import create_app
 from dspark_local.server.limits import Limits
 from dspark_local.testing import scripted_runtime
 
 from .conftest import ASK, PATIENCE
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from .conftest import Serve, Served
 
 LONG = "x" * 3500
@@ -91,6 +94,43 @@ async def test_an_asynchronous_client_cancels_its_task(serve: Serve) -> None:
     await client.close()
     await asyncio.to_thread(server.await_idle)
     assert await asyncio.to_thread(answers, server)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_task_of_the_server_may_be_cancelled_at_any_await(stream: bool) -> None:
+    """As when a shutdown's grace is over: at whatever turn of the event loop, the slot is free, and nothing hangs."""
+    head = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "root_path": ""}
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    body = json.dumps({"model": "scripted", "messages": ASK, "stream": stream}).encode()
+
+    async def request(app: FastAPI, ended: list[bool]) -> None:
+        pieces = [(body[:9], True), (body[9:], False)]
+        coming = iter([{"type": "http.request", "body": piece, "more_body": more} for piece, more in pieces])
+
+        async def receive() -> Any:
+            await asyncio.sleep(0)
+            return next(coming, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(0)
+            ended.append(message["type"] == "http.response.body" and not message.get("more_body"))
+
+        await app({**head, "headers": list(headers)}, receive, send)
+
+    with scripted_runtime("one two three", slots=2) as runtime:
+        app, turns, told = create_app(runtime), 0, [False]
+        while not told[-1]:
+            told = [False]
+            task = asyncio.create_task(request(app, told))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), PATIENCE)
+            turns += 1 + turns // 20
+        while runtime.running or runtime.waiting:  # noqa: ASYNC110 - it tells of no end
+            await asyncio.sleep(0.01)
+        assert (await runtime.chat(ASK).aresult()).text == "one two three"
+    assert turns > 10
 
 
 def test_a_reader_that_stalls_is_let_go(serve: Serve) -> None:
