@@ -3,6 +3,7 @@
 The server is a process of its own, asked over HTTP by the official client. In the fixed-width mode (the default) the
 text depends on seed and target alone, so every answer must be the one that the same request got alone. `--fast`
 measures the mode that people use, where near-ties may fork; it counts answers that differ and calls none of them wrong.
+`--leave N` closes the connection of every Nth request amid its stream.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Load:
 
     streams: int
     answers: int = 0
+    left: int = 0
     tokens: int = 0
     wrong: list[int] = field(default_factory=list)  # numbers of the questions
     failed: list[str] = field(default_factory=list)
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="of each number of streams (default: %(default)s)")
     parser.add_argument("--slots", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--questions", type=int, default=32, help="default: %(default)s")
+    parser.add_argument("--leave", type=int, default=0, metavar="N", help="leave every Nth request (default: none)")
     parser.add_argument("--fast", action="store_true", help="not in the fixed-width mode")
     parser.add_argument("--policy", default="fixed:3", help="default: %(default)s")
     options = parser.parse_args()
@@ -86,7 +89,7 @@ def main() -> None:
         for streams in options.streams:
             load = Load(streams)
             loads.append(load)
-            asyncio.run(_together(process, url, options.model, questions, alone, load, seconds=options.seconds))
+            asyncio.run(_together(process, url, options, questions, alone, load))
             print(report([load]), flush=True)
     print(report(loads))
     if not options.fast and any(load.wrong or load.failed for load in loads):
@@ -118,23 +121,26 @@ async def _alone(url: str, model: str, questions: list[Question]) -> list[str]:
 async def _together(
     process: psutil.Process,
     url: str,
-    model: str,
+    options: argparse.Namespace,
     questions: list[Question],
     alone: list[str],
     load: Load,
-    *,
-    seconds: float,
 ) -> None:
-    began = time.monotonic()
+    began, seconds = time.monotonic(), options.seconds
     turns = iter(range(1 << 30))
 
     async def stream(client: openai.AsyncOpenAI) -> None:
         while time.monotonic() - began < seconds:
-            question = questions[next(turns) % len(questions)]
+            turn = next(turns)
+            question = questions[turn % len(questions)]
+            leaves = options.leave and turn % options.leave == options.leave - 1
             try:
-                text = await _ask(client, model, question, load)
+                text = await _ask(client, options.model, question, load, pieces=1 + turn % 8 if leaves else None)
             except openai.APIError as error:
                 load.failed.append(str(error))
+                continue
+            if leaves:
+                load.left += 1
                 continue
             load.answers += 1
             if text != alone[question.number]:
@@ -159,7 +165,10 @@ def _client(url: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=PATIENCE)
 
 
-async def _ask(client: openai.AsyncOpenAI, model: str, question: Question, load: Load) -> str:
+async def _ask(
+    client: openai.AsyncOpenAI, model: str, question: Question, load: Load, *, pieces: int | None = None
+) -> str:
+    """The answer, or so many pieces of it."""
     clock, text = time.perf_counter(), ""
     first = True
     stream = await client.chat.completions.create(
@@ -180,6 +189,9 @@ async def _ask(client: openai.AsyncOpenAI, model: str, question: Question, load:
         now = time.perf_counter()
         (load.first if first else load.between).append(now - clock)
         clock, first = now, False
+        if pieces is not None and (pieces := pieces - 1) == 0:
+            await stream.close()
+            break
     return text
 
 
@@ -192,6 +204,7 @@ def report(loads: list[Load]) -> str:
         [
             str(load.streams),
             str(load.answers),
+            str(load.left),
             str(len(load.wrong)),
             str(len(load.failed)),
             f"{load.tokens / load.seconds:.0f}",
@@ -204,6 +217,7 @@ def report(loads: list[Load]) -> str:
     head = [
         "streams",
         "answers",
+        "left",
         "differ",
         "failed",
         "tok/s",
