@@ -16,14 +16,14 @@ from dspark_local.server.accounts import finish_reason, logprobs, timings, usage
 from dspark_local.server.answers import ANSWERS
 from dspark_local.server.desk import Ask, Desk, Job, Part
 from dspark_local.server.errors import Refusal
-from dspark_local.server.fields import Content, Count, Format, Function, Mode, Sampling, StreamOptions, Strict, text_of
+from dspark_local.server.fields import Content, Count, Format, Function, Mode, Streamed, Strict, text_of
 from dspark_local.server.streaming import answer, event
 from dspark_local.tools.toolset import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspark_local.types import SamplingParams
+    from dspark_local.runtime import Runtime
 
 MOST_LOGPROBS = 20
 
@@ -81,14 +81,13 @@ class Choice(Strict):
     function: Named
 
 
-class ChatRequest(Sampling):
+class ChatRequest(Streamed):
     """A conversation to be answered."""
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-    stream_options: StreamOptions | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Mode | Choice | None = None
     functions: list[Any] | None = None
@@ -98,7 +97,7 @@ class ChatRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
 
-    def ask(self, preset: SamplingParams) -> Ask:
+    def ask(self, runtime: Runtime) -> Ask:
         """As the desk takes it."""
         if self.functions:
             raise Refusal(HTTPStatus.BAD_REQUEST, "functions are an older form of tools: use these", param="functions")
@@ -106,7 +105,7 @@ class ChatRequest(Sampling):
         return Ask(
             messages=[message.message() for message in self.messages],
             sampling=self.drawn(
-                preset,
+                runtime.preset,
                 json_schema=self.response_format.schema_text if self.response_format else None,
                 logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             ),
@@ -118,18 +117,13 @@ class ChatRequest(Sampling):
             chat_template_kwargs=self.chat_template_kwargs,
         )
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
 
 class ChatWriter:
     """A `chat.completion`, whole or in chunks."""
 
-    def __init__(self, job: Job, *, usage: bool) -> None:
+    def __init__(self, job: Job, body: ChatRequest) -> None:
         self._job = job
-        self._usage = usage
+        self._usage = body.wants_usage
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": job.desk.name}
         self._calls = 0
 
@@ -201,8 +195,6 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/chat/completions", responses=ANSWERS)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation."""
-        desk.check(body.model)
-        job = await desk.take(body.ask(desk.runtime.preset))
-        return await answer(job, ChatWriter(job, usage=body.wants_usage), request, stream=body.stream)
+        return await answer(desk, body, ChatWriter, request)
 
     return router

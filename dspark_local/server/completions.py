@@ -14,30 +14,30 @@ from dspark_local.server.accounts import finish_reason, timings, usage
 from dspark_local.server.answers import ANSWERS
 from dspark_local.server.desk import Ask, Desk, Job, Part
 from dspark_local.server.errors import Refusal
-from dspark_local.server.fields import Count, Sampling, StreamOptions
+from dspark_local.server.fields import Count, Streamed
 from dspark_local.server.streaming import answer, event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspark_local.types import SamplingParams, TokenLogprobs
+    from dspark_local.runtime import Runtime
+    from dspark_local.types import TokenLogprobs
 
 Token = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class CompletionRequest(Sampling):
+class CompletionRequest(Streamed):
     """A text, or tokens, to be continued; control tokens that it names count as such."""
 
     model: str
     prompt: str | list[str] | list[Token] | list[list[Token]]
     max_tokens: Count | None = None
-    stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None
 
-    def ask(self, preset: SamplingParams, n_vocab: int) -> Ask:
+    def ask(self, runtime: Runtime) -> Ask:
         """As the desk takes it."""
         for name in ("echo", "suffix"):
             if getattr(self, name):
@@ -45,8 +45,8 @@ class CompletionRequest(Sampling):
         if self.best_of not in (None, 1):
             raise Refusal(HTTPStatus.BAD_REQUEST, "this server gives one answer: best_of must be 1", param="best_of")
         return Ask(
-            prompt=self._one(n_vocab),
-            sampling=self.drawn(preset, logprobs=self.logprobs),
+            prompt=self._one(runtime.vocab.n_vocab),
+            sampling=self.drawn(runtime.preset, logprobs=self.logprobs),
             max_tokens=self.max_tokens,
             stop=self.stops,
         )
@@ -65,9 +65,9 @@ class CompletionRequest(Sampling):
 class CompletionWriter:
     """A `text_completion`, whole or in chunks of the same shape."""
 
-    def __init__(self, job: Job, *, usage: bool) -> None:
+    def __init__(self, job: Job, body: CompletionRequest) -> None:
         self._job = job
-        self._usage = usage
+        self._usage = body.wants_usage
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -134,9 +134,6 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/completions", responses=ANSWERS)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue a text."""
-        desk.check(body.model)
-        job = await desk.take(body.ask(desk.runtime.preset, desk.runtime.vocab.n_vocab))
-        wanted = bool(body.stream_options and body.stream_options.include_usage)
-        return await answer(job, CompletionWriter(job, usage=wanted), request, stream=body.stream)
+        return await answer(desk, body, CompletionWriter, request)
 
     return router

@@ -94,6 +94,17 @@ class StreamOptions(Strict):
     include_usage: bool | None = None
 
 
+class Streamed(Sampling):
+    """A request whose stream may end with the usage."""
+
+    stream_options: StreamOptions | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether it does."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
 class Function(Strict):
     """A function that may be called."""
 

@@ -24,7 +24,7 @@ from dspark_local.tools.toolset import AUTO, NONE, REQUIRED, Tool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspark_local.types import SamplingParams
+    from dspark_local.runtime import Runtime
 
 _CHOICES = {"auto": AUTO, "any": REQUIRED, "none": NONE}
 
@@ -75,9 +75,9 @@ class CountRequest(Body):
     tools: list[AnthropicTool] | None = None
     tool_choice: Choice | None = None
 
-    def ask(self, preset: SamplingParams) -> Ask:
+    def ask(self, runtime: Runtime) -> Ask:
         """As the desk takes it."""
-        return Ask(sampling=preset, **self._conversation())
+        return Ask(sampling=runtime.preset, **self._conversation())
 
     def _conversation(self) -> dict[str, Any]:
         """A last turn of the assistant is how its answer begins."""
@@ -105,11 +105,11 @@ class MessageRequest(CountRequest):
     top_p: float | None = None
     top_k: Whole | None = None
 
-    def ask(self, preset: SamplingParams) -> Ask:
+    def ask(self, runtime: Runtime) -> Ask:
         """As the desk takes it."""
         drawn = {name: getattr(self, name) for name in ("temperature", "top_p", "top_k")}
         return Ask(
-            sampling=replace(preset, **{name: value for name, value in drawn.items() if value is not None}),
+            sampling=replace(runtime.preset, **{name: value for name, value in drawn.items() if value is not None}),
             max_tokens=self.max_tokens,
             stop=tuple(self.stop_sequences or ()),
             **self._conversation(),
@@ -152,7 +152,7 @@ def _given(value: str | None) -> str:
 class MessageWriter:
     """A `message`, whole or as the events that build it up."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, _body: MessageRequest) -> None:
         self._job = job
         self._id = f"msg_{secrets.token_hex(12)}"
         self._kind = ""  # of the block that is open
@@ -252,14 +252,12 @@ def routes(desk: Desk) -> APIRouter:
     @router.post(MESSAGES, responses=ANSWERS)
     async def messages(body: MessageRequest, request: Request) -> Response:
         """Answer a conversation."""
-        desk.check(body.model)
-        job = await desk.take(body.ask(desk.runtime.preset))
-        return await answer(job, MessageWriter(job), request, stream=body.stream)
+        return await answer(desk, body, MessageWriter, request)
 
     @router.post(f"{MESSAGES}/count_tokens", responses={key: ANSWERS[key] for key in ("4XX", "5XX")})
     async def count_tokens(body: CountRequest) -> dict[str, int]:
         """Tokens of a conversation, as it would be answered."""
         desk.check(body.model)
-        return {"input_tokens": await desk.count(body.ask(desk.runtime.preset))}
+        return {"input_tokens": await desk.count(body.ask(desk.runtime))}
 
     return router

@@ -26,7 +26,7 @@ from dspark_local.tools.toolset import AUTO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspark_local.types import SamplingParams
+    from dspark_local.runtime import Runtime
 
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -78,7 +78,7 @@ class ResponseRequest(Sampling):
     previous_response_id: str | None = None
     background: bool | None = None
 
-    def ask(self, preset: SamplingParams) -> Ask:
+    def ask(self, runtime: Runtime) -> Ask:
         """As the desk takes it."""
         for name in ("previous_response_id", "background"):
             if getattr(self, name):
@@ -91,7 +91,7 @@ class ResponseRequest(Sampling):
         return Ask(
             messages=self._messages(),
             sampling=self.drawn(
-                preset,
+                runtime.preset,
                 json_schema=form.schema_text if form else None,
                 logprobs=(self.top_logprobs or 0) if wanted else None,
             ),
@@ -279,8 +279,6 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/responses", responses=ANSWERS)
     async def responses(body: ResponseRequest, request: Request) -> Response:
         """Answer a conversation."""
-        desk.check(body.model)
-        job = await desk.take(body.ask(desk.runtime.preset))
-        return await answer(job, ResponseWriter(job, body), request, stream=body.stream)
+        return await answer(desk, body, ResponseWriter, request)
 
     return router

@@ -16,14 +16,16 @@ from starlette.responses import JSONResponse, Response
 from dspark_local.server.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from dspark_local.server.desk import Job, Part
+    from dspark_local.runtime import Runtime
+    from dspark_local.server.desk import Ask, Desk, Job, Part
 
 T = TypeVar("T")
+B = TypeVar("B", bound="Asking")
 PING = 15.0  # seconds without an event after which a comment keeps the connection open
 CLIENT_GONE = 499  # nobody reads it; nginx' name for it
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store", "x-accel-buffering": "no"}
@@ -53,13 +55,27 @@ class Writer(Protocol):
         ...
 
 
+class Asking(Protocol):
+    """The body of a request for an answer."""
+
+    model: str
+    stream: bool | None
+
+    def ask(self, runtime: Runtime) -> Ask:
+        """As the desk takes it. Raises Refusal or UsageError."""
+        ...
+
+
 class GoneError(Exception):
     """The client closed the connection."""
 
 
-async def answer(job: Job, writer: Writer, request: Request, *, stream: bool | None) -> Response:
-    """The response to a request that was taken."""
-    if stream:
+async def answer(desk: Desk, body: B, write: Callable[[Job, B], Writer], request: Request) -> Response:
+    """The response to a request, in the words of `write`. Raises Refusal, or what the runtime raises."""
+    desk.check(body.model)
+    job = await desk.take(body.ask(desk.runtime))
+    writer = write(job, body)
+    if body.stream:
         return EventStream(job, writer)
     with job:
         try:
