@@ -37,11 +37,9 @@ def outcome(script: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "sys.exit(3)",
-        """
+ENDS = [
+    "sys.exit(3)",
+    """
 def read():
     with contextlib.suppress(dspark_local.ClosedError):
         list(events)
@@ -49,10 +47,10 @@ threading.Thread(target=read, daemon=True).start()
 time.sleep(0.05)
 sys.exit(3)
 """,
-        "del runtime, generation; sys.exit(3)",
-        "runtime.close(); sys.exit(3)",
-        "others = [scripted_runtime('y' * 5000, seconds=0.005).chat(ASK) for _ in range(3)]; sys.exit(3)",
-        """
+    "del runtime, generation; sys.exit(3)",
+    "runtime.close(); sys.exit(3)",
+    "others = [scripted_runtime('y' * 5000, seconds=0.005).chat(ASK) for _ in range(3)]; sys.exit(3)",
+    """
 import asyncio
 async def read():
     async for event in runtime.chat(ASK):
@@ -63,11 +61,15 @@ async def main():
     sys.exit(3)
 asyncio.run(main())
 """,
-    ],
-)
-def test_a_program_ends_when_it_wants_to(script: str) -> None:
+]
+
+
+def test_a_program_ends_when_it_wants_to() -> None:
     """In the middle of an answer, read by it, by a thread or by a task: with its own exit code."""
-    assert outcome(script) == (3, "", "")
+    processes = [start(script) for script in ENDS]
+    for script, process in zip(ENDS, processes, strict=True):
+        out, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, out, err) == (3, "", ""), script
 
 
 @pytest.mark.parametrize(
