@@ -202,11 +202,11 @@ class Windowed(ScriptedTarget):
     windowed: bool = True
     restored: dict[int, int] = field(default_factory=dict)  # how long the state was, by slot
 
-    def rewind(self, slot: int, n: int) -> None:
+    def rewind(self, slot: int, n: int) -> int:
         assert n == 0 or n >= self.restored.get(slot, 0)
         if n == 0:
             self.restored.pop(slot, None)
-        ScriptedTarget.rewind(self, slot, n)
+        return ScriptedTarget.rewind(self, slot, n)
 
     def restore(self, slot: int, state: bytearray) -> int:
         self.restored[slot] = ScriptedTarget.restore(self, slot, state)
