@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,11 +21,15 @@ def edited(text: str) -> str:
         path = Path(folder) / "message.md"
         path.write_text(text, encoding="utf-8")
         try:
-            command = [*shlex.split(named), str(path)]
-            code = subprocess.run(command, check=False).returncode  # noqa: S603 - the user's choice
+            code = subprocess.run(_command(named, path), check=False).returncode  # noqa: S603 - the user's choice
             after = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise UsageError(f"$EDITOR ({named}) does not work: {error}") from error
     if code:
         raise UsageError(f"$EDITOR ({named}) ended with {code}, so nothing was taken over")
     return after.rstrip("\n")
+
+
+def _command(named: str, path: Path) -> list[str] | str:
+    """The editor with its options, and the file; Windows reads a line by itself, whose paths have backslashes."""
+    return f'{named} "{path}"' if sys.platform == "win32" else [*shlex.split(named), str(path)]

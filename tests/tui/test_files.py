@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
+from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +100,22 @@ def test_the_editor_is_the_users(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("EDITOR", command)
         with pytest.raises(UsageError, match=why):
             edited("text")
+
+
+def test_the_editor_of_windows_is_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its backslashes are no escapes, and quotes are read by Windows."""
+    lines = []
+    monkeypatch.setattr("dspark_local.tui.editor.sys.platform", "win32")
+    monkeypatch.setenv("VISUAL", r'"C:\Program Files\Vim\vim.exe" -n')
+
+    def run(command: str, **_: object) -> CompletedProcess[str]:
+        lines.append(command)
+        return CompletedProcess(command, 0)
+
+    monkeypatch.setattr("subprocess.run", run)
+    assert edited("text") == "text"
+    assert lines[0].startswith(r'"C:\Program Files\Vim\vim.exe" -n "')
+    assert lines[0].endswith('message.md"')
 
 
 async def test_an_attached_file_reaches_the_model_and_a_bad_one_stays_in_the_prompt(folder: Path) -> None:
