@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from functools import cached_property
@@ -63,7 +64,7 @@ class Model:
         params.progress_callback = report
         forget_errors()
         self.path = path
-        self.pointer = api.llama_model_load_from_file(str(path).encode(), params)
+        self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             raise ModelFormatError(f"llama.cpp cannot load {path.name}: {last_error()}")
         self._users = 1

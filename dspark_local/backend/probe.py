@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Shape
 
 _TAIL = 4096
+_MOST_CODES = 255  # of a program that ends by itself
 _MOST_DETAIL = 300
 _LAST_WORDS = re.compile(r"\.(c|cpp|h):\d+: |what\(\)|Error")
 
@@ -126,6 +127,7 @@ class _Worker:
                 stderr=self._stderr,
                 env=env,
                 encoding="utf-8",
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows: no console of its own
             )
         except OSError as error:
             raise BackendError(f"no child process can be started to probe a model ({error})") from error
@@ -154,7 +156,7 @@ class _Worker:
     def epitaph(self) -> str:
         """Tell in one line what it died of, without the paths of the machine that built llama.cpp."""
         code = self._process.wait()
-        cause = f"exit code {code}"
+        cause = f"exit code {code:#x}" if code > _MOST_CODES else f"exit code {code}"  # Windows' own, in its spelling
         if code < 0:
             cause = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - _TAIL))

@@ -6,6 +6,7 @@ One JSON object per line on stdin (Job), one per line on stdout (Answer). It is 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _N_CTX = 256
 _N_TOKENS = 64  # enough rows for AMX tiles, on which a bad build dies
+_NO_DIALOGS = 0x0003  # SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX
 _ALL_BYTES = bytes(range(1, 256)).decode("latin-1")  # a vocabulary without byte tokens may throw on some
 
 
@@ -117,6 +119,8 @@ def serve(lines: TextIO, answers: TextIO) -> None:
 
 def main() -> None:
     """Serve on stdin and what was stdout; whatever else is printed goes to stderr."""
+    if sys.platform == "win32":
+        ctypes.windll.kernel32.SetErrorMode(_NO_DIALOGS)  # it would wait for somebody to close one
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  # POSIX only; a model's core dump would fill the disk
 

@@ -10,7 +10,7 @@ import click
 from dspark_local.cli.main import say
 from dspark_local.cli.names import ModelName
 from dspark_local.cli.progress import Progress
-from dspark_local.errors import ModelNotFoundError, UsageError
+from dspark_local.errors import ModelError, ModelNotFoundError, UsageError
 from dspark_local.models import registry
 from dspark_local.models.locations import Remote, Wanted, located, resolve
 from dspark_local.models.progress import size
@@ -97,7 +97,11 @@ def remove(model: str, drafter: str) -> int:
             continue
         files = cache.files(remote.source.repo or "", remote.source.revision)
         names = [f.path for f in files] if path.is_dir() else download.parts(path.relative_to(root).as_posix(), files)
-        freed += cache.remove(remote.source.repo or "", names, remote.source.revision)
+        try:
+            freed += cache.remove(remote.source.repo or "", names, remote.source.revision)
+        except OSError as error:  # Windows removes nothing that a program has open
+            why = error.strerror or error
+            raise ModelError(f"{error.filename or path} cannot be removed ({why}); is it running?") from None
     if not freed:
         raise ModelNotFoundError(f"nothing of {model} is in the cache")
     say(f"{size(freed)} freed")

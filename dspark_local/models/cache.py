@@ -56,6 +56,16 @@ def repos() -> list[str]:
     return [name.removeprefix("models--").replace("--", "/", 1) for name in found]
 
 
+def settle(repo: str, pointer: Path, sha256: str) -> None:
+    """Where no links can be made, as on most Windows, the hub's client copies bytes: those that it copied go."""
+    if not pointer.is_symlink() and not _linked(repo, blob(repo, sha256)):
+        blob(repo, sha256).unlink(missing_ok=True)
+
+
+def _linked(repo: str, data: Path) -> bool:
+    return any(p.resolve() == data.resolve() for p in (storage(repo) / "snapshots").rglob("*") if p.is_symlink())
+
+
 def remove(repo: str, paths: Iterable[str], revision: str | None = None) -> int:
     """Remove files of a repository, and bytes that no other snapshot has; returns how many bytes that freed."""
     root = snapshot(repo, revision)
@@ -65,11 +75,9 @@ def remove(repo: str, paths: Iterable[str], revision: str | None = None) -> int:
     for path in paths:
         pointer = root / path
         data = pointer.resolve()
+        held = data.stat().st_size if data.exists() else 0
         pointer.unlink()
-        if data != pointer and any(
-            p.resolve() == data for p in (storage(repo) / "snapshots").rglob("*") if p.is_symlink()
-        ):
-            continue
-        freed += data.stat().st_size if data.exists() else 0
-        data.unlink(missing_ok=True)
+        if not _linked(repo, data):
+            freed += held
+            data.unlink(missing_ok=True)
     return freed

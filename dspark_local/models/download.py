@@ -88,11 +88,13 @@ def fetch(wanted: Plan, progress: Progress = silent) -> Path:
     paths = []
     with hub.told(wanted.repo):
         for file in wanted.files:
-            if file.sha256 and file.size <= _MOST_BY_HTTP and file.path not in wanted.here:
+            ours = file.sha256 and file.size <= _MOST_BY_HTTP and file.path not in wanted.here
+            if ours:
                 _fetch_large(wanted, file, transfer, progress)
-            paths.append(
-                Path(hf_hub_download(wanted.repo, file.path, revision=wanted.revision, tqdm_class=_meter(transfer)))
-            )
+            path = hf_hub_download(wanted.repo, file.path, revision=wanted.revision, tqdm_class=_meter(transfer))
+            paths.append(Path(path))
+            if ours and file.sha256:
+                cache.settle(wanted.repo, paths[-1], file.sha256)
     return paths[0].parent if wanted.checkpoint else paths[0]
 
 

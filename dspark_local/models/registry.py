@@ -140,12 +140,12 @@ def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
         return
     path, beside = user_file(), user_file().with_suffix(".part")
     lines = [
-        f"[{json.dumps(name)}]",
-        f"description = {json.dumps(description)}",
+        f"[{_quoted(name)}]",
+        f"description = {_quoted(description)}",
         'licence = "the target\'s"',
         'checked = "trained on this machine"',
-        f"target = {{ own = {{ path = {json.dumps(str(target.resolve()))} }} }}",
-        f'drafters = [{{ kind = "dspark", path = {json.dumps(str(drafter.resolve()))} }}]',
+        f"target = {{ own = {{ path = {_quoted(str(target.resolve()))} }} }}",
+        f'drafters = [{{ kind = "dspark", path = {_quoted(str(drafter.resolve()))} }}]',
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +154,11 @@ def add(name: str, target: Path, drafter: Path, *, description: str) -> None:
         beside.replace(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be written: {error}") from None
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML: JSON's, but for escaped halves of characters, which TOML forbids."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def registered(name: str, target: Path, drafter: Path) -> bool:

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("llama_cpp")
 
 from dspark_local.backend import identity, probe_cache
-from dspark_local.backend.probe import Prober, Verdict
+from dspark_local.backend.probe import Prober, Verdict, _Worker
 from dspark_local.backend.probe_cache import probe_once
 from dspark_local.errors import ModelNotFoundError
 from tests.formats import tiny
@@ -193,3 +193,14 @@ def test_a_missing_file_is_said_before_the_probe(counting: type[Counting], tmp_p
     with pytest.raises(ModelNotFoundError, match=r"nowhere\.gguf: no such file"):
         probe_once(tmp_path / "nowhere.gguf", cache=tmp_path / "probes.json")
     assert counting.asked == 0
+
+
+def test_a_death_on_windows_is_told_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no signals there: a status of the system, which is known by its hexadecimal spelling."""
+    worker = _Worker()
+    try:
+        with monkeypatch.context() as windows:
+            windows.setattr(worker._process, "wait", lambda: 0xC0000005)
+            assert worker.epitaph().startswith("llama.cpp died of it (exit code 0xc0000005")
+    finally:
+        worker.kill()

@@ -51,6 +51,23 @@ def test_a_model_is_pulled_found_listed_and_removed(hub: Hub, said) -> None:
     assert (code, err) == (2, f"dspark-local: nothing of {REPO} is in the cache\n")
 
 
+def test_a_file_in_use_that_cannot_be_removed_is_one_line(
+    hub: Hub,  # noqa: ARG001 - it must be there
+    said,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Windows while a program has it open."""
+    path = said("models", "pull", REPO)[1].strip()
+
+    def refused(self: Path, **_: object) -> None:
+        raise PermissionError(13, "it is being used by another process", str(self))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    code, _, err = said("models", "rm", REPO)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path} cannot be removed (it is being used by another process)" in err
+
+
 def test_the_registry_is_told(said) -> None:
     """Names with what is here of them; all that is known of one; where the user's own file belongs."""
     code, out, _ = said("models")

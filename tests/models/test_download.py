@@ -46,6 +46,24 @@ def test_a_file_arrives_where_other_tools_find_it(hub: Hub) -> None:
     assert leftovers() == []
 
 
+def test_where_no_links_can_be_made_a_file_is_there_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows without developer mode: the client copies; removing it frees it, and it is fetched anew."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr("os.symlink", refused)
+    monkeypatch.setattr("huggingface_hub.file_download._are_symlinks_supported_in_dir", {})
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS_WARNING", True)
+    path = fetched()
+    assert path.read_bytes() == DATA
+    assert [p for p in cache.folder().rglob("*") if p.is_file() and p.stat().st_size == len(DATA)] == [path]
+    assert cache.remove(REPO, [FILE]) == len(DATA)
+    assert download.present(SOURCE) is None
+    assert fetched() == path
+    assert hub.sent == 2 * len(DATA)
+
+
 def test_a_dry_run_tells_sizes_and_fetches_nothing(hub: Hub) -> None:
     """What is here already is not counted."""
     plan = download.plan(SOURCE)

@@ -156,3 +156,11 @@ def test_the_shell_completes_names_and_quants(tmp_path: Path) -> None:
     assert complete("dspark-local run qwen3", tmp_path) == ["plain,qwen3-4b", "plain,qwen3-8b", "plain,qwen3-14b"]
     assert complete("dspark-local chat qwen3-8b:q4", tmp_path) == ["plain,qwen3-8b:Q4_K_M", "plain,qwen3-8b:Q4_0"]
     assert complete("dspark-local models pull ./m", tmp_path) == ["file,./m"]
+
+
+def test_a_path_of_any_characters_can_be_registered(mine: Path) -> None:
+    """Backslashes, quotes, and characters that JSON would escape as halves, which no TOML reader takes."""
+    target, drafter = mine.parent / 'C:\\models "new" 😀.gguf', mine.parent / "d.gguf"
+    registry.add("own", target, drafter, description="mine 😀")
+    assert registry.row("own").target["own"].path == target.resolve()
+    assert registry.row("own").description == "mine 😀"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import pytest
 
 from dspark_local.backend.library import api, forget_errors, last_error, listening
 from dspark_local.backend.model import Model
@@ -33,3 +37,11 @@ def test_a_reason_is_that_of_ones_own_call(tmp_path: Path) -> None:
         assert gone[1] in pool.submit(fails).result()
     assert len(lines) == heard > 0
     assert gone[0] in last_error()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there only")
+def test_a_name_that_is_no_text_loads(tmp_path: Path) -> None:
+    """llama.cpp gets the bytes of a path as they are."""
+    model = Model(tiny.target().write(tmp_path / os.fsdecode(b"t\xff.gguf")))
+    assert model.arch == "qwen3"
+    model.close()
