@@ -66,7 +66,7 @@ def test_the_suffix_is_the_longest_by_brute_force(tokens: list[int], gamma: int)
         assert list(drafts) == text[n:]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n_vocab=st.integers(2, 4),

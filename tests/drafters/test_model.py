@@ -50,7 +50,7 @@ def drafted(
     return engine
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     pair=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)),
     n_vocab=st.integers(2, 8),

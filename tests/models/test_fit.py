@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +27,9 @@ from dspark_local.models.placement import Device, Layers, layer_bytes, layers_th
 from tests.formats import hybrids, tiny
 from tests.models.shapes import F16, Q8_0, Size
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MIB = 1 << 20
 SIZES = {
     "wide": Size(1024, 16, 3072, 16, 8),
@@ -38,11 +42,17 @@ SMALL = Size(768, 12, 2048, 12, 12)
 WITHIN = 0.08
 
 
-def predicted(target: Path, draft: Path, n_ctx: int) -> fit.Need:
+@pytest.fixture(scope="module")
+def prober() -> Iterator[Prober]:
+    """One child for all that is simulated here."""
+    with Prober() as prober:
+        yield prober
+
+
+def predicted(prober: Prober, target: Path, draft: Path, n_ctx: int) -> fit.Need:
     """As loading does it."""
     files, shape = inspect_files(target, draft), Shape(n_ctx=fit.SIMULATED, width=5)
-    with Prober() as prober:
-        buffers = prober.appraise(target, draft, shape)
+    buffers = prober.appraise(target, draft, shape)
     assert isinstance(buffers, tuple)
     return fit.need(files, buffers, simulated=fit.SIMULATED, n_ctx=n_ctx)
 
@@ -55,9 +65,9 @@ def measured(target: Path, draft: Path, n_ctx: int) -> tuple[int, int]:
     return held["Anon"], held["File"]
 
 
-def compare(folder: Path, size: Size, n_ctx: int) -> str:
+def compare(prober: Prober, folder: Path, size: Size, n_ctx: int) -> str:
     files = size.write(folder)
-    need, (anonymous, mapped) = predicted(*files, n_ctx), measured(*files, n_ctx)
+    need, (anonymous, mapped) = predicted(prober, *files, n_ctx), measured(*files, n_ctx)
     found = f"{need.anonymous / anonymous - 1:+.1%} {need.mapped / mapped - 1:+.1%}"
     assert need.anonymous == pytest.approx(anonymous, rel=WITHIN), found
     assert need.mapped == pytest.approx(mapped, rel=WITHIN), found
@@ -68,9 +78,9 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="this
 
 
 @linux
-def test_what_is_predicted_is_what_is_held(tmp_path: Path) -> None:
+def test_what_is_predicted_is_what_is_held(prober: Prober, tmp_path: Path) -> None:
     """Anonymous memory and mapped files, each within 8 %: one shape here, five of them among the slow tests."""
-    compare(tmp_path, SMALL, 512)
+    compare(prober, tmp_path, SMALL, 512)
 
 
 @linux
@@ -78,21 +88,20 @@ def test_what_is_predicted_is_what_is_held(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_ctx", [512, 2048, 4096])
 @pytest.mark.parametrize("name", SIZES)
 def test_predictions_hold_for_five_shapes_and_three_contexts(
-    tmp_path: Path, name: str, n_ctx: int, capsys: pytest.CaptureFixture[str]
+    prober: Prober, tmp_path: Path, name: str, n_ctx: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a pair with three taps, on the CPU; within 8 %, and by how much is printed."""
-    found = compare(tmp_path, SIZES[name], n_ctx)
+    found = compare(prober, tmp_path, SIZES[name], n_ctx)
     with capsys.disabled():
         sys.stdout.write(f"\n{name}, {n_ctx}: predicted less measured, anonymous and mapped: {found}\n")
 
 
 @pytest.mark.parametrize("arch", sorted(hybrids.TARGETS))
-def test_states_are_counted_by_slot_and_row_and_not_by_position(tmp_path: Path, arch: str) -> None:
+def test_states_are_counted_by_slot_and_row_and_not_by_position(prober: Prober, tmp_path: Path, arch: str) -> None:
     """What is predicted of caches and states is what llama.cpp makes of another context."""
     path = hybrids.TARGETS[arch]().write(tmp_path / "t.gguf")
     shape = Shape(n_ctx=fit.SIMULATED, n_slots=3, width=16)
-    with Prober() as prober:
-        buffers = prober.appraise(path, None, shape)
+    buffers = prober.appraise(path, None, shape)
     assert isinstance(buffers, tuple)
     files = inspect_files(path)
     said = fit.need(files, buffers, simulated=fit.SIMULATED, n_ctx=1024)
@@ -169,13 +178,14 @@ def test_what_cannot_fit_is_refused_with_what_would(pair: Inspection) -> None:
         chosen(pair, 10 * MIB, wanted=512)
 
 
-def test_a_small_pair_is_not_simulated(pair: Inspection) -> None:
+def test_a_small_pair_is_not_simulated(prober: Prober, pair: Inspection) -> None:
     """Its need is a bound that holds for any simulation; with less memory, or a long context, it is no small one."""
     options = {"n_slots": 1, "gpu_layers": -1}
     choice = fit.if_small(pair, None, n_ctx=512, free=8 << 30, **options)
     assert choice
     assert (choice.n_ctx, choice.kv, choice.layers) == (512, "f16", Layers(-1, -1))
-    assert choice.need.anonymous > predicted(pair.target.path, pair.draft.path if pair.draft else Path(), 512).anonymous
+    assert pair.draft
+    assert choice.need.anonymous > predicted(prober, pair.target.path, pair.draft.path, 512).anonymous
     assert fit.if_small(pair, None, n_ctx=512, free=1 << 30, **options) is None
     assert fit.if_small(pair, None, n_ctx=1 << 30, free=8 << 30, **options) is None
 
@@ -195,13 +205,12 @@ def test_llamas_words_are_read() -> None:
     )
 
 
-def test_a_simulation_tells_every_buffer(pair: Inspection) -> None:
+def test_a_simulation_tells_every_buffer(prober: Prober, pair: Inspection) -> None:
     """Of both contexts, through the child; twice the context takes twice the cache, and q8_0 34/64 of it."""
     assert pair.draft
 
     def cache(shape: Shape) -> int:
-        with Prober() as prober:
-            said = prober.appraise(pair.target.path, pair.draft.path if pair.draft else None, shape)
+        said = prober.appraise(pair.target.path, pair.draft.path if pair.draft else None, shape)
         assert isinstance(said, tuple)
         assert {(b.of, b.use) for b in said} >= {
             (of, use) for of in ("target", "draft") for use in ("cache", "compute")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from click.shell_completion import BashComplete
 
+from dspark_local.cli.main import commands
 from dspark_local.errors import ModelError, ModelNotFoundError, UsageError
 from dspark_local.models import registry
 from dspark_local.models.locations import Kind, Remote, resolve
@@ -138,24 +140,31 @@ def test_a_drafter_of_a_kind_that_is_not_known_is_refused() -> None:
         resolve("gemma-2-27b", "dspark")
 
 
-def complete(words: str, tmp_path: Path) -> list[str]:
-    env = {
-        **os.environ,
+def asking(words: str) -> dict[str, str]:
+    """What click's script for bash sets."""
+    return {
         "_DSPARK_LOCAL_COMPLETE": "bash_complete",
         "COMP_WORDS": words,
         "COMP_CWORD": str(words.count(" ")),
-        "XDG_CONFIG_HOME": str(tmp_path),
     }
-    command = [Path(sys.executable).with_name("dspark-local")]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.split()
 
 
-def test_the_shell_completes_names_and_quants(tmp_path: Path) -> None:
+def test_the_shell_completes_names_and_quants(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As click's completion scripts ask for them; where no name fits, it completes files."""
-    assert complete("dspark-local run qwen3", tmp_path) == ["plain,qwen3-4b", "plain,qwen3-8b", "plain,qwen3-14b"]
-    assert complete("dspark-local chat qwen3-8b:q4", tmp_path) == ["plain,qwen3-8b:Q4_K_M", "plain,qwen3-8b:Q4_0"]
-    assert complete("dspark-local models pull ./m", tmp_path) == ["file,./m"]
+    words = "dspark-local run qwen3"
+    env = {**os.environ, **asking(words), "XDG_CONFIG_HOME": str(mine.parent)}
+    command = [Path(sys.executable).with_name("dspark-local")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["plain,qwen3-4b", "plain,qwen3-8b", "plain,qwen3-14b"]
+
+    def complete(words: str) -> list[str]:
+        for name, value in asking(words).items():
+            monkeypatch.setenv(name, value)
+        return BashComplete(commands, {}, "dspark-local", "_DSPARK_LOCAL_COMPLETE").complete().split()
+
+    assert complete(words) == done.stdout.split()
+    assert complete("dspark-local chat qwen3-8b:q4") == ["plain,qwen3-8b:Q4_K_M", "plain,qwen3-8b:Q4_0"]
+    assert complete("dspark-local models pull ./m") == ["file,./m"]
 
 
 def test_a_path_of_any_characters_can_be_registered(mine: Path) -> None:
