@@ -128,7 +128,7 @@ class Caches:
         kept, restored = self._kept.best([*tokens, _NO_TOKEN], self._slots.cut)
         if kept and restored > n and restored == len(kept.tokens):
             return kept
-        if n < self._slots.held(slot) and slot in self._slots.idle:
+        if 0 < n < self._slots.held(slot) and slot in self._slots.idle:
             prefilled, floor = self._slots.prefilled_of(slot), self._slots.floor(slot)
             self._slots.hold(slot, self._slots.text(slot)[:n], min(n, prefilled), floor=floor)
             self.rewind(slot, n)

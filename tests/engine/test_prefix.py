@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dspark_local.backend.scripted import ScriptedDraft, ScriptedTarget, random_logits
+from dspark_local.backend.scripted import ScriptedDraft, ScriptedTarget, erring, random_logits
 from dspark_local.drafters.dspark import DSpark
 from dspark_local.drafters.model import Model
 from dspark_local.engine import Engine
@@ -94,6 +94,32 @@ def test_a_cache_that_forgets_its_beginning_goes_on_only_where_it_ends(whose: st
     assert rows == len(SYSTEM) + 1
     assert second.tokens == alone([*SYSTEM, 6], 5)
     assert prefilled(made, [*second.tokens, 8], 5)[0] == 2
+
+
+def test_a_text_that_nobody_holds_costs_no_other_its_cache() -> None:
+    """Asked for its state, there is none; the conversation that is held goes on where it ends."""
+    made = engine(MODEL, MODEL, n_vocab=10, gamma=3)
+    first = say(made, [*SYSTEM, 5], 20)
+    assert made.snapshot([9, 9, 9]) is None
+    assert prefilled(made, [*first.tokens, 7], 5)[0] <= 3
+
+
+def test_spans_of_unlike_lengths_go_apart_where_they_must() -> None:
+    """A target that wants them alike is given them so, prompts' chunks too, and each says what it says alone."""
+    target = ScriptedTarget(MODEL, 10, n_slots=3, forgetful=True, uniform=True)  # asserts it
+    draft = ScriptedDraft(erring(MODEL, 10, lambda n: n % 3 == 0), 10, n_slots=3)
+    made = Engine(target, DSpark(draft), Fixed(3), is_end=lambda _: False)
+    prompts = [[*SYSTEM, 5], [1, 2], [3] * 40, [7, 7, 7], [*SYSTEM, 6]]
+    running = []
+    for prompt in prompts:
+        while not made.free:
+            made.step()
+        running.append(made.add(prompt, GREEDY, max_tokens=20 + len(prompt) % 7))
+        made.step()
+    run(made)
+    assert {len(widths) for widths in target.decodes} >= {1, 2}
+    for prompt, sequence in zip(prompts, running, strict=True):
+        assert sequence.tokens == alone(prompt, 20 + len(prompt) % 7)
 
 
 def test_prompts_that_begin_alike_and_come_together_wait_for_one() -> None:

@@ -199,6 +199,24 @@ def test_many_at_once_say_what_each_says_alone(files: dict[str, tuple[Path, Path
 
 
 @pytest.mark.parametrize("arch", ARCHES)
+def test_many_at_once_in_the_fast_mode_say_what_each_says_alone(
+    files: dict[str, tuple[Path, Path]], arch: str
+) -> None:
+    """Their first tokens, as likely as alone but for rounding, with rounds of unlike widths and prompts in between."""
+    target, drafter = files[arch]
+    prompts = [TEXT[i : i + n] for i, n in ((0, 9), (3, 60), (9, 17), (40, 9), (20, 130), (7, 30))]
+    options: dict[str, Any] = {"policy": "threshold:0.5", "ctx_size": 384, "threads": 1}
+
+    def said(slots: int) -> list[list[float]]:
+        with dspark_local.load(target, drafter=drafter, slots=slots, **options) as runtime:
+            running = [runtime.generate(p, SamplingParams(logprobs=0), max_tokens=16) for p in prompts]
+            return [[entry.logprob for entry in g.result().logprobs][:6] for g in running]
+
+    for together, alone in zip(said(3), said(1), strict=True):
+        np.testing.assert_allclose(together, alone, atol=0.02)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("fixed_width", [4, None])
 def test_a_second_turn_says_what_a_cold_start_says(
     files: dict[str, tuple[Path, Path]], arch: str, fixed_width: int | None, monkeypatch: pytest.MonkeyPatch
