@@ -32,10 +32,14 @@ class Only:
     tokens: frozenset[int]
     said: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
+    array: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.array = np.array(list(self.tokens))
 
     def allowed(self, tokens: np.ndarray) -> np.ndarray:
         self.asked.append(len(tokens))
-        return np.isin(tokens, list(self.tokens))
+        return np.isin(tokens, self.array)
 
     def accept(self, token: int) -> None:
         assert token in self.tokens
