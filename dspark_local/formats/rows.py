@@ -57,9 +57,8 @@ class Rows:
             product = np.einsum("nj,j->n", self[indices], vector)
             return product
         blocks = self.encoded.take(indices, axis=0).view(_Q8_0)  # a block is multiplied before it is scaled
-        parts: Floats = np.einsum("nbj,bj->nb", blocks["q"].astype(np.float32), vector.reshape(-1, 32))
-        parts *= blocks["d"]
-        product = parts.sum(axis=1)
+        parts = np.einsum("nbj,bj->nb", blocks["q"].astype(np.float32), vector.reshape(-1, 32))
+        product = np.einsum("nb,nb->n", parts, blocks["d"].astype(np.float32))
         return product
 
 
