@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from dspark_local.sampling.truncation import Ids, Logits
 
 _HEIGHT = 32  # logits in a column
@@ -66,12 +68,11 @@ class Peaks:
             return ids
         some = self.logits[ids]
         least = np.partition(some, ids.size - k)[ids.size - k]
-        kept = some >= least
-        ids = ids[kept]
-        if ids.size > k:  # several are the k-th largest
-            ties = (some[kept] == least).nonzero()[0]
-            ids = np.delete(ids, ties[k - ids.size :])
-        return ids
+        kept: npt.NDArray[np.bool_] = some >= least
+        surplus = np.count_nonzero(kept) - k
+        if surplus:  # several are the k-th largest
+            kept[(some == least).nonzero()[0][-surplus:]] = False
+        return ids[kept]
 
     def _below(self, k: int) -> float:
         """What at least k logits reach, and few more: the k-th largest of the maxima of any columns."""

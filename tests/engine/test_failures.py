@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +82,12 @@ def faulty(
 
 
 def alone(prompt: list[int], n: int = 30) -> list[int]:
-    return say(engine(MODEL, n_vocab=10), prompt, n).tokens
+    return list(_alone(tuple(prompt), n))
+
+
+@cache
+def _alone(prompt: tuple[int, ...], n: int) -> tuple[int, ...]:
+    return tuple(say(engine(MODEL, n_vocab=10), list(prompt), n).tokens)
 
 
 @pytest.mark.parametrize("fixed_width", [None, 4])

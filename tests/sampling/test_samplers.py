@@ -32,14 +32,15 @@ class Only:
     tokens: frozenset[int]
     said: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
-    array: np.ndarray = field(init=False)
+    table: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.array = np.array(list(self.tokens))
+        self.table = np.zeros(1 << 16, np.bool_)
+        self.table[list(self.tokens)] = True
 
     def allowed(self, tokens: np.ndarray) -> np.ndarray:
         self.asked.append(len(tokens))
-        return np.isin(tokens, self.array)
+        return self.table[tokens]
 
     def accept(self, token: int) -> None:
         assert token in self.tokens
