@@ -26,16 +26,21 @@ from dspark_local import load
 from dspark_local.bench import machine
 from dspark_local.bench.figures import geometric_mean
 from dspark_local.bench.tables import table
-from dspark_local.bench.tuning import trust
+from dspark_local.scheduling.calibration import Calibration
 from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.policies import Paper, Threshold
 from dspark_local.scheduling.policy import Fixed, Policy
+from dspark_local.scheduling.reliability import by_position
 from dspark_local.scheduling.scheduler import Auto
 from dspark_local.scheduling.simulate import Trace, hindsight, replay
 from dspark_local.scheduling.synthetic import MACHINES, disturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 COSTS = TRACES.with_name("costs.json")
 GAMMA = 7
@@ -123,15 +128,41 @@ def slow(benches: list[Bench]) -> str:
 
 
 def calibrated(texts: tuple[Trace, ...]) -> str:
-    """ECE by position on the odd texts, fitted to the even ones."""
+    """ECE by position, each text judged by what was fitted to the other half of them.
+
+    `exact` is what chance leaves of it: the error of chances that are exactly right, in so many rounds.
+    """
     rows = []
-    for bucket in sorted({t.temperature for t in texts}):
-        some = [t for t in texts if t.temperature == bucket]
-        found = trust(GAMMA, some[::2], some[1::2], bucket)
-        for name, positions in (("raw", found.raw), ("calibrated", found.calibrated)):
-            rounds, eces = str(positions[0].n), (f"{100 * r.ece:.1f}" for r in positions)
-            rows.append((f"{name}, T = {bucket:g}", rounds, *eces))
+    for temperature in sorted({t.temperature for t in texts}):
+        some = [t for t in texts if t.temperature == temperature]
+        halves = [(_fitted(some[1 - n :: 2], temperature), some[n::2]) for n in (0, 1)]
+        judged = [t for _, half in halves for t in half]
+        accepted = np.concatenate([t.accepted for t in judged])
+        said = np.concatenate([t.confidences for t in judged])
+        survival = [f.survival(row, temperature) for f, half in halves for t in half for row in t.confidences.tolist()]
+        for name, eces in (
+            ("raw", _eces(said.cumprod(axis=1), accepted)),
+            ("calibrated", _eces(np.array(survival), accepted)),
+            ("exact", np.mean([_eces(np.array(survival), _drawn(np.array(survival), n)) for n in range(10)], axis=0)),
+        ):
+            rows.append((f"{name}, T = {temperature:g}", f"{len(accepted)}", *(f"{100 * ece:.1f}" for ece in eces)))
     return table(("ECE, %", "rounds", *(str(k) for k in range(1, GAMMA + 1))), rows)
+
+
+def _fitted(texts: list[Trace], temperature: float) -> Calibration:
+    fitted, confidences = Calibration(GAMMA), np.concatenate([t.confidences for t in texts])
+    whole = np.full(len(confidences), GAMMA)
+    fitted.fit(confidences, whole, np.concatenate([t.accepted for t in texts]), temperature)
+    return fitted
+
+
+def _eces(survival: Floats, accepted: npt.ArrayLike) -> list[float]:
+    return [r.ece for r in by_position(survival, np.full(len(survival), GAMMA), accepted)]
+
+
+def _drawn(survival: Floats, seed: int) -> npt.NDArray[np.int64]:
+    """Acceptances as these chances would have them."""
+    return (np.random.default_rng(seed).random((len(survival), 1)) < survival).sum(axis=1)
 
 
 def measured(shape: str) -> CostTable:

@@ -39,10 +39,10 @@ class Recording:
         """Nothing to learn."""
 
 
-def record(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> Trace | None:
+def record(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int, looping: bool = True) -> Trace | None:
     """Trace of an answer of at most `max_tokens`; None for one that ends at once, or has no confidences.
 
-    The runtime has its own policy again afterwards.
+    Nor, unless `looping`, of one that goes round in circles. The runtime has its own policy again afterwards.
     """
     gamma, before = runtime.info.block_size, runtime.policy
     runtime.policy = Recording(gamma)
@@ -51,6 +51,8 @@ def record(runtime: Runtime, prompt: Prompt, *, seed: int, max_tokens: int) -> T
         said = answer(runtime, prompt, seed=seed, max_tokens=1 + max_tokens + gamma)
     finally:
         runtime.policy = before
+    if said.loops and not looping:
+        return None
     return trace(said.rounds, gamma, prompt, prompt_n=said.stats.prompt_n)
 
 

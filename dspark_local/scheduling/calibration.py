@@ -82,8 +82,7 @@ class _Maps:
         kept = (_MEMORY ** seen.sum(axis=0))[:, None, None]
         self.curvature = kept * self.curvature + (1 - kept) * _TRUST * np.eye(3)
         self.curvature += np.einsum("nk,nki,nkj->kij", weight, x, x)
-        step = np.linalg.solve(self.curvature, np.einsum("nk,nki->ki", slope, x)[..., None])[..., 0]
-        self.parameters = (self.parameters - step.clip(-_STEP, _STEP)).clip(_LEAST, _MOST)
+        self.parameters = _moved(self.parameters, np.einsum("nk,nki->ki", slope, x), self.curvature)
         self.waiting, self._listed = [], None
 
 
@@ -193,12 +192,24 @@ def _loss(before: Floats, share: Floats, right: npt.NDArray[np.bool_]) -> tuple[
     return np.where(right, -da / a, da / (1 - a)), da * da / (a * (1 - a))
 
 
+def _moved(parameters: Floats, pull: Floats, curvature: Floats) -> Floats:
+    """One Newton step of (a, b, s) [..., 3] within their bounds: one that is pulled against its bound stays there.
+
+    The others go where is best for them then, not where they would if it could follow.
+    """
+    free = ~((parameters <= _LEAST) & (pull > 0) | (parameters >= _MOST) & (pull < 0))
+    within = np.where(free[..., :, None] & free[..., None, :], curvature, np.eye(3))
+    step = np.linalg.solve(within, (free * pull)[..., None])[..., 0]
+    moved: Floats = (parameters - step.clip(-_STEP, _STEP)).clip(_LEAST, _MOST)
+    return moved
+
+
 def _fit(x: Floats, right: npt.NDArray[np.bool_], before: Floats) -> tuple[Floats, Floats]:
     parameters = _AS_SAID.copy()
     for _ in range(30):
         slope, weight = _loss(before, _sigmoid(x @ parameters), right)
         curvature = _TRUST * np.eye(3) + (weight[:, None] * x).T @ x
         pull = slope @ x + _TRUST * (parameters - _AS_SAID)
-        parameters = (parameters - np.linalg.solve(curvature, pull).clip(-1, 1)).clip(_LEAST, _MOST)
+        parameters = _moved(parameters, pull, curvature)
     kept = min(1.0, _TRUST / (1 - _MEMORY) / float(curvature[2, 2]))  # no more than rounds would have left behind
     return parameters, kept * curvature

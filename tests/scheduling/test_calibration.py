@@ -59,6 +59,18 @@ def test_learning_round_by_round_comes_to_the_same() -> None:
     assert max(r.ece for r in after[:3]) <= 0.035
 
 
+def test_drafts_that_are_right_without_confidence_do_not_spoil_the_fit() -> None:
+    """Where doubtful drafts come true more often than middling ones, no map follows; the average is kept."""
+    rng = np.random.default_rng(7)
+    said = rng.uniform(0.01, 0.99, size=(5000, 7))
+    right = rng.random(said.shape) < np.where(said < 0.3, 0.6, np.where(said < 0.8, 0.1, 0.9))
+    accepted = right.cumprod(axis=1).sum(axis=1)
+    calibration = Calibration(7)
+    calibration.fit(said, np.full(5000, 7), accepted, 0.0)
+    means = every(calibration, said).mean(axis=0)
+    assert means[:3] == pytest.approx([(accepted > k).mean() for k in range(3)], rel=0.05)
+
+
 def test_temperatures_are_calibrated_apart() -> None:
     """What is learned at temperature 1 leaves greedy decoding alone."""
     said, accepted = blocks(1000, 5, scale=0.5, shift=-1.0)
