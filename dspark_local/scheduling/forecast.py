@@ -1,8 +1,8 @@
 """What is believed of a block before it is drafted: survival by position, from what the text's last blocks showed.
 
-One logistic regression for each position's conditional acceptance, learned from every block (AdaGrad; Duchi, Hazan,
-Singer 2011). The features are how often drafts were accepted lately, at three speeds, and what the last block's
-confidences said, above all at the draft that was refused: where text is hard, it is hard a token later too.
+One logistic regression for each position's conditional acceptance, learned from every block by Newton steps. The
+features are how often drafts were accepted lately, at three speeds, and what the last block's confidences said, above
+all at the draft that was refused: where text is hard, it is hard a token later too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _PRIOR = 2.0  # drafts' worth of the long-run rate, in every count
 _AGING = 0.8  # of what the last block's confidences said, at each round without a block
 _LONG_RUN = 0.998  # memory of the rate over all texts, a block
 _START = 0.75  # acceptance of a drafter that nothing is known of
-_RATE = 0.1  # of learning
+_MEMORY = 0.999  # of the curvature at each block: some thousand blocks
+_TRUST = 20.0  # curvature that holds the first weights as they are
 _BLOCKS = 8  # to a step of learning
 _UNSEEN = 0.2  # weight of a draft that was not reached
 _CLIP = 0.01  # of chances, before logarithms
@@ -113,11 +114,11 @@ class History:
 class Forecast:
     """Conditional acceptance at γ positions. It is a pair's, shared by all slots and texts."""
 
-    __slots__ = ("_hits", "_squares", "_trials", "_waiting", "_weights")
+    __slots__ = ("_curvature", "_hits", "_trials", "_waiting", "_weights")
 
     def __init__(self, gamma: int) -> None:
         self._weights: Floats = np.tile(np.array(_WEIGHTS), (gamma, 1))
-        self._squares: Floats = np.ones_like(self._weights)  # of all slopes so far
+        self._curvature: Floats = np.tile(_TRUST * np.eye(len(_WEIGHTS)), (gamma, 1, 1))  # of the log loss
         self._hits, self._trials = _START * _PRIOR, _PRIOR
         self._waiting: list[tuple[Sequence[float], list[float], int]] = []
 
@@ -154,9 +155,12 @@ class Forecast:
             outcome[n, : len(known)] = known
             weight[n, : len(known)] = _UNSEEN
             weight[n, :reached] = 1.0
-        slopes = (weight * (_sigmoid(x @ self._weights.T) - outcome))[..., None] * x[:, None, :]
-        self._squares += (slopes**2).sum(axis=0)
-        self._weights -= _RATE * slopes.sum(axis=0) / np.sqrt(self._squares)
+        share = _sigmoid(x @ self._weights.T)
+        kept = (_MEMORY ** weight.sum(axis=0))[:, None, None]
+        self._curvature = kept * self._curvature + (1 - kept) * _TRUST * np.eye(x.shape[1])
+        self._curvature += np.einsum("nk,ni,nj->kij", weight * share * (1 - share), x, x)
+        slopes = np.einsum("nk,ni->ki", weight * (share - outcome), x)
+        self._weights -= np.linalg.solve(self._curvature, slopes[..., None])[..., 0]
         self._waiting = []
 
     @classmethod
@@ -166,23 +170,24 @@ class Forecast:
         try:
             kept = store.read(path, pair)
             assert isinstance(kept, dict)
-            weights, squares = (np.array(kept[name], np.float64) for name in ("weights", "squares"))
+            weights, curvature = (np.array(kept[name], np.float64) for name in ("weights", "curvature"))
             hits, trials = float(kept["hits"]), float(kept["trials"])
-            assert weights.shape == squares.shape == fresh._weights.shape
+            assert weights.shape == fresh._weights.shape
+            assert curvature.shape == fresh._curvature.shape
             assert np.isfinite(weights).all()
-            assert (squares >= 1).all()
+            assert (np.linalg.eigvalsh(curvature) > 0).all()
             assert 0 <= hits <= trials < math.inf
             assert trials > 0
-        except (AssertionError, TypeError, ValueError, KeyError):  # none yet, damaged, or of another block size
+        except (AssertionError, TypeError, ValueError, KeyError, np.linalg.LinAlgError):  # none, or not of this sort
             return fresh
-        fresh._weights, fresh._squares, fresh._hits, fresh._trials = weights, squares, hits, trials
+        fresh._weights, fresh._curvature, fresh._hits, fresh._trials = weights, curvature, hits, trials
         return fresh
 
     def save(self, path: Path, pair: str) -> None:
         """Keep it for a pair."""
         if self._waiting:
             self._step()
-        kept: dict[str, object] = {"weights": self._weights.tolist(), "squares": self._squares.tolist()}
+        kept: dict[str, object] = {"weights": self._weights.tolist(), "curvature": self._curvature.tolist()}
         store.write(path, pair, {**kept, "hits": self._hits, "trials": self._trials})
 
 
