@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from dspark_local.scheduling.policy import Request
 
-LATE = 64  # rounds parked before a probe, at most
-_SOON = 8  # and the first time
-_SELDOM = 8  # new texts to a probe, at most, while probes find nothing
+LATE = 64  # rounds without a block from which on little is known of a text
+_SOON, _LATEST = 8, 256  # rounds parked before a probe: the first time, and at most
+_SELDOM = 32  # new texts to a probe, at most, while probes find nothing
 
 
 @dataclass(slots=True)
@@ -31,6 +31,11 @@ class Parking:
         """Rounds to the next probe."""
         left = self._patience - self._waited
         return left if left > 0 else LATE
+
+    @property
+    def odds(self) -> float:
+        """That a probe finds what drafts well: lower with every one that did not."""
+        return 1 / (1 + self._every)
 
     def rests(self, requests: Sequence[Request]) -> bool:
         """Whether this round, too, parks unreckoned: those who rest do so until their time is up or a text is new."""
@@ -68,5 +73,5 @@ class Parking:
 
     def judge(self, *, found: bool, paid: bool) -> None:
         """What the last probe found, and whether drafting has paid lately in any case."""
-        self._patience = _SOON if found else min(LATE, 2 * self._patience)
+        self._patience = _SOON if found else min(_LATEST, 2 * self._patience)
         self._every = 1 if found or paid else min(_SELDOM, 2 * self._every)

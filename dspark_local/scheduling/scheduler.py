@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 _SEASON, _THIN = 200, 4  # rounds that all teach costs; later every so many do
 _PAYS = 1.01  # a running rate, against plain decoding, from which on every new text is probed
+_TRUSTED = 1.05  # and one from which on a backlog is worth its injection
+_A_ROUND = 2  # tokens, where drafting pays
+_USUAL = 64.0  # tokens that a text is expected to have
+_LONGER, _SHORTER = 0.2, 0.5  # how fast that follows what they had: most texts are to be at least so long
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
 _LEARNERS = 4  # blocks of a round that calibration and forecast learn from
 
@@ -76,6 +80,7 @@ class Auto:
     _slots: dict[int, _Slot] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
     _parking: Parking = field(default_factory=Parking)
+    _length: float = _USUAL  # tokens of a text, lately
     _rounds: int = 0
     _requests: Sequence[Request] = ()
     _depth: int = 0  # tokens in the caches of all of them
@@ -92,7 +97,6 @@ class Auto:
         """Who drafts in this round, and how much."""
         if self._parking.rests(requests):
             return self._rest(requests)
-        self._requests, self._depth = requests, sum(r.depth for r in requests)
         self._shares = []
         self._foresee(requests)
         self._plan = self._choose(requests) if any(r.limit for r in requests) else Plan(why=Why.LIMIT)
@@ -147,12 +151,16 @@ class Auto:
     def _foresee(self, requests: Sequence[Request]) -> None:
         """Believe something of every slot's next block."""
         assert self.forecast is not None
+        self._requests, self._depth = requests, sum(r.depth for r in requests)
         rate, slots = self.forecast.rate, []
         for r in requests:
             slot = self._slots.get(r.slot) or self._slots.setdefault(r.slot, _Slot())
             if r.rounds == 0:
                 slot.history.renew()
-                slot.purse = Purse()
+                if slot.purse.tokens:
+                    longer = slot.purse.tokens - self._length
+                    self._length += longer * (_LONGER if longer > 0 else _SHORTER)
+                slot.purse = Purse(r.limit + 1, self._length)
             slot.features = slot.history.features(rate)
             slots.append(slot)
         for slot, belief in zip(slots, self.forecast.survival([s.features for s in slots]), strict=True):
@@ -195,7 +203,9 @@ class Auto:
         beyond = price * self._catch_up(able) - plain  # a plain round
         extra = [price * seconds + beyond for seconds in draft[len(able) - 1 : len(able) * most : len(able)]]
         # should all its drafts fail, a round must not leave the texts too far behind
-        purse = plain / n * sum(self._slots[r.slot].purse.left for r in requests) + plain * faith(self._pace.gain)
+        trusts = self._trusts
+        left = sum(self._slots[r.slot].purse.left(trusting=trusts) for r in requests)
+        purse = plain * (left / n + faith(self._pace.gain)) - (0.0 if trusts else price * self._backlog(able))
         choice, affordable = choose(pool, decode, host[n - 1 :], price, drafting=len(able), extra=extra, purse=purse)
         made, rows = n + choice.tokens, n + choice.rows
         return _Best(
@@ -214,16 +224,17 @@ class Auto:
         if not able or not best.gamma:
             return None
         probing = max(able, key=lambda r: self._slots[r.slot].history.silent)
-        return probing if self._hope(requests, probing) else None
+        return probing if self._hope(probing) > self._price() * self._backlog([probing]) - best.gain else None
 
-    def _hope(self, requests: Sequence[Request], probing: Request) -> bool:
-        """Whether a text that drafts well would pay in that slot, the others decoding plainly."""
-        n, most = len(requests), min(self.gamma, probing.limit)
+    def _hope(self, probing: Request) -> float:
+        """Tokens that a look may gain: a text that drafts well, at the odds of finding one."""
+        n, most = len(self._requests), min(self.gamma, probing.limit)
         price, catch_up = self._price(), self._catch_up([probing])
         plain, *decode = self._decode(n, n + most, hopeful=True)[: most + 1]
         tokens = accumulate(_HOPE**k for k in range(1, most + 1))
         seconds = (d - plain + draft + catch_up for d, draft in zip(decode, self.cost.draft.hopeful, strict=False))
-        return any(made > price * spent for made, spent in zip(tokens, seconds, strict=False))
+        gains = ((made - price * s) / (1 + made) for made, s in zip(tokens, seconds, strict=False))
+        return self._parking.odds * self._left(probing) * max(gains)
 
     # Costs
 
@@ -244,12 +255,27 @@ class Auto:
         assert most <= len(curve), "the cost table is too small for so many requests"
         return (curve.hopeful if hopeful else curve.seconds)[least - 1 :]
 
-    def _catch_up(self, requests: Sequence[Request]) -> float:
-        """Seconds of injecting what a drafting round leaves behind.
+    def _left(self, request: Request) -> float:
+        """Tokens that a text is expected to go on for."""
+        return min(request.limit, self._length)
 
-        A longer backlog is due once, whenever drafting resumes, and is no reason to put that off.
-        """
-        return self.cost.inject(sum(min(r.pending, self.gamma + 1) for r in requests))
+    def _catch_up(self, requests: Sequence[Request]) -> float:
+        """Seconds of injection in a round: what drafting rounds leave behind, and its share of a longer backlog."""
+        usual = self.gamma + 1
+        rows = sum(
+            r.pending if r.pending <= usual else usual + (r.pending - usual) / max(1.0, self._left(r) / _A_ROUND)
+            for r in requests
+        )
+        return self.cost.inject(math.ceil(rows))
+
+    def _backlog(self, requests: Sequence[Request]) -> float:
+        """Seconds that injecting all that waits takes beyond that: due once, when a text begins to draft."""
+        return max(0.0, self.cost.inject(sum(r.pending for r in requests)) - self._catch_up(requests))
+
+    @property
+    def _trusts(self) -> bool:
+        """Whether drafting has paid so well lately that a backlog will be repaid."""
+        return self._pace.gain > _TRUSTED
 
     # Learning
 
@@ -268,23 +294,26 @@ class Auto:
         ]
 
     def _learn_costs(self, requests: Sequence[Request], rounds: Sequence[Round], *, teaches: bool) -> None:
-        n, width, drafted, pending, made = len(rounds), 0, 0, 0, 0
+        n, width, drafted, pending, made, depth = len(rounds), 0, 0, 0, 0, 0
         for q, r in zip(requests, rounds, strict=True):
             width += r.width
             made += len(r.tokens)
+            depth += q.depth
             if r.draft:
                 drafted += len(r.draft)
                 pending += q.pending
-        rows, depth = self.fixed_rows or width, self._depth
+        rows = self.fixed_rows or width
         if teaches:
             self.cost.learn(rounds[0].times, rows=rows, drafted=drafted, pending=pending, depth=depth)
         # by the table, not by the clock: one slow round says nothing of what rounds are worth
         usual = min(pending, n * (self.gamma + 1))
         seconds = self.cost.seconds(rows=rows, drafted=drafted, pending=usual, depth=depth)
-        plain = seconds / self.cost.seconds(rows=self.fixed_rows or n, depth=depth)
-        self._pace.add(made / n, plain)
+        plain = self.cost.seconds(rows=self.fixed_rows or n, depth=depth)
+        self._pace.add(made / n, seconds / plain)
+        if not self._trusts:  # what a text pays once, others do not
+            seconds += self.cost.inject(pending) - self.cost.inject(usual)
         for q, r in zip(requests, rounds, strict=True):
-            self._slots[q.slot].purse.add(len(r.tokens), plain)
+            self._slots[q.slot].purse.add(len(r.tokens), seconds / plain)
 
     def _learn(self, request: Request, record: Round, shares: list[float], *, teach: bool) -> None:
         assert self.forecast is not None

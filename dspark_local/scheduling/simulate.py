@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dspark_local.scheduling.policy import Plan, Request
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from dspark_local.scheduling.cost import CostTable
     from dspark_local.scheduling.policy import Policy
+
+_WAITING = 512  # rows that a drafter lets wait (drafters.dspark)
+_ROOM = 4096  # tokens that a request asks for: where its text ends, nobody knows beforehand
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +64,15 @@ class _Running:
     trace: Trace
     made: int = 0
     rounds: int = 0
-    pending: int = 1  # what the round before left for the drafter to take
+    pending: int = field(init=False)  # what the prompt, or the round before, left for the drafter to take
+
+    def __post_init__(self) -> None:
+        self.pending = min(_WAITING, max(1, self.trace.depth))
 
     def request(self) -> Request:
         return Request(
             self.slot,
-            len(self.trace) - self.made - 1,
+            _ROOM - self.made,
             depth=self.trace.depth + self.made,
             rounds=self.rounds,
             pending=self.pending,
@@ -80,7 +86,7 @@ class _Running:
         tokens = min(accepted + 1, len(self.trace) - self.made)
         self.made += tokens
         self.rounds += 1
-        self.pending = tokens if gamma else self.pending + tokens
+        self.pending = tokens if gamma else min(_WAITING, self.pending + tokens)
         return Round(
             tokens=(0,) * tokens,
             draft=(0,) * gamma,
@@ -103,8 +109,8 @@ def replay(
 ) -> Outcome:
     """Make the texts, `slots` at once, each slot taking the next when its own ends, at seconds = noise() · table.
 
-    The drafter takes a round's rows when it drafts next, all in one batch. Prefill is left out. `drain` False stops
-    when a slot stays empty: as many run at once for every policy, where the last texts would run alone.
+    The drafter takes rows when it drafts next, all in one batch, those of a prompt too. Prefill is left out. `drain`
+    False stops when a slot stays empty: as many run at once for every policy, where the last texts would run alone.
     """
     waiting, free = deque(traces), [*range(slots)]
     running: list[_Running] = []
@@ -155,8 +161,7 @@ def _admitted(policy: Policy, plan: Plan, running: Sequence[_Running]) -> dict[i
     drafting = [r for r in running if r.slot in plan.slots]
     confidences = [r.trace.confidences[r.made, : plan.gamma].tolist() for r in drafting]
     admitted = policy.admit(confidences, [plan.gamma] * len(drafting))
-    limits = [len(r.trace) - r.made - 1 for r in drafting]
-    return {r.slot: min(n, most) for r, n, most in zip(drafting, admitted, limits, strict=True)}
+    return {r.slot: n for r, n in zip(drafting, admitted, strict=True)}
 
 
 def _times(

@@ -156,7 +156,7 @@ def curves() -> list[tuple[str, Machine]]:
 
 @pytest.mark.parametrize(("kind", "machine"), curves())
 def test_in_the_long_run_auto_keeps_up_with_every_fixed_width_and_with_algorithm_1(kind: str, machine: Machine) -> None:
-    """On steady text and any smooth or stepped curve: 0.94 of the best γ of hindsight and of Algorithm 1.
+    """On steady text and any smooth or stepped curve: 0.96 of the best γ of hindsight and of Algorithm 1.
 
     On steady text one γ is all but optimal; the rest is the price of looking for it and of parking by mistake.
     """
@@ -166,8 +166,8 @@ def test_in_the_long_run_auto_keeps_up_with_every_fixed_width_and_with_algorithm
     auto = Auto(machine.table())
     replay(steady[:4], table, auto)
     rate = replay(steady[4:], table, auto).rate
-    assert rate >= 0.94 * max(replay(steady[4:], table, Fixed(g)).rate for g in range(8))
-    assert rate >= 0.94 * replay(steady[4:], table, Paper(machine.table())).rate
+    assert rate >= 0.96 * max(replay(steady[4:], table, Fixed(g)).rate for g in range(8))
+    assert rate >= 0.96 * replay(steady[4:], table, Paper(machine.table())).rate
 
 
 def test_hindsight_is_what_its_schedule_replays_to() -> None:
@@ -205,3 +205,42 @@ def test_no_text_falls_far_behind(name: str) -> None:
     replay(texts(), table, auto)  # which draft well, so that it does not expect this
     plain = replay([lie], table, Fixed(0)).seconds
     assert all(plain / replay([lie], table, auto).seconds >= 0.979 for _ in range(5))
+
+
+NOTHING_PAYS = ((1, 1.0), (2, 1.33), (3, 1.82), (4, 2.23), (5, 3.15), (6, 3.91), (7, 4.25), (8, 4.06))  # two cores
+
+
+def long_prompts(n: int, *, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Trace]:
+    """Answers of n tokens behind a thousand, half of which the drafter has yet to take."""
+    rng = np.random.default_rng(7)
+    return [text(kind, n, rng, depth=1024) for _ in range(4) for kind in kinds]
+
+
+@pytest.mark.parametrize("n", [64, 128])
+def test_behind_a_long_prompt_a_look_that_would_not_be_repaid_is_not_taken(n: int) -> None:
+    """Where drafting never pays, taking in 512 rows to try one block costs two tokens: 0.98 of plain, text by text.
+
+    Cold start included: the policy knows nothing at the first text.
+    """
+    machine = Machine(NOTHING_PAYS, 0.46, 0.16, 0.042, 0.0036)
+    table, auto = machine.table(), Auto(machine.table())
+    for one in long_prompts(n):
+        plain = replay([one], table, Fixed(0)).seconds
+        assert plain / replay([one], table, auto).seconds >= 0.98
+
+
+@pytest.mark.parametrize("name", ["Q4_0 generic", "CUDA-like"])
+def test_behind_a_long_prompt_drafting_still_pays_where_it_does(name: str) -> None:
+    """The rows of a prompt are taken in once, and repaid: 0.96 of the best γ over texts of 128 tokens."""
+    table, some = MACHINES[name].table(), long_prompts(128)
+    best = max(replay(some, table, Fixed(g)).rate for g in range(8))
+    assert replay(some, table, Auto(MACHINES[name].table())).rate >= 0.96 * best
+
+
+def test_looks_become_rare_where_they_find_nothing() -> None:
+    """Two hundred short texts that never draft well, where better ones would pay: at most one in eight is tried."""
+    machine = Machine(NOTHING_PAYS, 0.3, 0.1)
+    rng, auto = np.random.default_rng(8), Auto(machine.table())
+    some = [text("base64", 64, rng) for _ in range(200)]
+    replay(some[:20], machine.table(), auto)
+    assert replay(some[20:], machine.table(), auto).probed <= 180 / 8

@@ -44,7 +44,7 @@ def pools(draw: st.DrawFn) -> tuple[Auto, list[Request]]:
     """A policy with any beliefs, costs and rate, and up to three requests with any limits."""
     gamma, slots = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     requests = [
-        Request(slot, draw(st.integers(0, gamma + 1)), rounds=9, pending=draw(st.integers(0, 3)))
+        Request(slot, draw(st.integers(0, gamma + 1)), rounds=9, pending=draw(st.integers(0, gamma + 1)))
         for slot in range(slots)
     ]
     auto = Auto(draw(tables(slots, gamma)), gamma)
@@ -70,7 +70,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
         return
     cost, n = auto.cost, len(requests)
     rows = sum(r.limit > 0 for r in requests)
-    pending = sum(min(r.pending, auto.gamma + 1) for r in requests if r.limit)
+    pending = sum(r.pending for r in requests if r.limit)
     plain = cost.at(0)(n) + cost.host(n)
     price = max(1.0, auto._pace.gain) * n / plain
 
@@ -211,7 +211,7 @@ def test_a_parked_policy_rests_until_a_probe_is_due_or_a_text_begins() -> None:
 def test_in_fixed_width_mode_what_was_drafted_is_verified() -> None:
     """All decodes cost the same there, so even a doubtful draft is worth its row."""
     auto = Auto(CostTable.guess(), 3, fixed_rows=4)
-    plan = auto.plan([Request(0, 3)])
+    plan = auto.plan([Request(0, 99)])
     assert plan.gamma
     assert auto.admit([[0.3] * plan.gamma], [plan.gamma]) == [plan.gamma]
 
