@@ -19,7 +19,8 @@ from dspark_local.scheduling.pace import Pace
 from dspark_local.scheduling.parking import LATE, Parking
 from dspark_local.scheduling.policy import Plan, Request
 from dspark_local.scheduling.pool import choose, pooled, worth
-from dspark_local.scheduling.purse import Purse, faith
+from dspark_local.scheduling.purse import faith
+from dspark_local.scheduling.texts import Texts
 from dspark_local.types import Why
 
 if TYPE_CHECKING:
@@ -32,20 +33,8 @@ _SEASON, _THIN = 200, 4  # rounds that all teach costs; later every so many do
 _PAYS = 1.01  # a running rate, against plain decoding, from which on every new text is probed
 _TRUSTED = 1.05  # and one from which on a backlog is worth its injection
 _A_ROUND = 2  # tokens, where drafting pays
-_USUAL = 64.0  # tokens that a text is expected to have
-_LONGER, _SHORTER = 0.2, 0.5  # how fast that follows what they had: most texts are to be at least so long
 _HOPE = 0.92  # conditional acceptance of text that drafts well: if that would not pay, no probe is worth its time
 _LEARNERS = 4  # blocks of a round that calibration and forecast learn from
-
-
-@dataclass(slots=True)
-class _Slot:
-    """What a slot's blocks showed, what is believed of its next one, and what its text may still lose."""
-
-    history: History = field(default_factory=History)
-    purse: Purse = field(default_factory=Purse)
-    features: list[float] = field(default_factory=list)
-    belief: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +66,9 @@ class Auto:
     calibration: Calibration | None = None
     forecast: Forecast | None = None
     fixed_rows: int | None = None
-    _slots: dict[int, _Slot] = field(default_factory=dict)
+    _texts: Texts = field(default_factory=Texts)
     _pace: Pace = field(default_factory=Pace)
     _parking: Parking = field(default_factory=Parking)
-    _length: float = _USUAL  # tokens of a text, lately
     _rounds: int = 0
     _requests: Sequence[Request] = ()
     _depth: int = 0  # tokens in the caches of all of them
@@ -131,7 +119,7 @@ class Auto:
         for request, record in zip(requests, rounds, strict=True):
             shares = next(blocks, None) if request.slot in slots else None
             if shares is None:
-                self._slots[request.slot].history.wait()
+                self._texts[request.slot].history.wait()
             else:
                 self._learn(request, record, shares, teach=learners > 0)
                 learners -= 1
@@ -143,28 +131,16 @@ class Auto:
         self._requests = ()
         self._pace.add(1, 1)
         for r in requests:
-            slot = self._slots[r.slot]
-            slot.purse.tokens += 1
-            slot.history.wait()
+            text = self._texts[r.slot]
+            text.purse.tokens += 1
+            text.history.wait()
         return self._plan
 
     def _foresee(self, requests: Sequence[Request]) -> None:
         """Believe something of every slot's next block."""
         assert self.forecast is not None
         self._requests, self._depth = requests, sum(r.depth for r in requests)
-        rate, slots = self.forecast.rate, []
-        for r in requests:
-            slot = self._slots.get(r.slot) or self._slots.setdefault(r.slot, _Slot())
-            if r.rounds == 0:
-                slot.history.renew()
-                if slot.purse.tokens:
-                    longer = slot.purse.tokens - self._length
-                    self._length += longer * (_LONGER if longer > 0 else _SHORTER)
-                slot.purse = Purse(r.limit + 1, self._length)
-            slot.features = slot.history.features(rate)
-            slots.append(slot)
-        for slot, belief in zip(slots, self.forecast.survival([s.features for s in slots]), strict=True):
-            slot.belief = belief
+        self._texts.foresee(requests, self.forecast)
 
     def _choose(self, requests: Sequence[Request]) -> Plan:
         best = self._best(requests)
@@ -179,7 +155,7 @@ class Auto:
             self._parking.drafts()
             return Plan(min(best.gamma, probed.limit), (probed.slot,), Why.PROBE, best.rate, best.plain)
         self._parking.drafts()
-        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._slots[r.slot].history.silent > LATE)}
+        again = {r.slot for r in requests if r.limit and (r.rounds == 0 or self._texts[r.slot].history.silent > LATE)}
         slots = tuple(r.slot for r in requests if r.slot in best.slots or r.slot in again)
         return Plan(best.gamma, slots, Why.DRAFT, best.rate, best.plain)
 
@@ -195,7 +171,7 @@ class Auto:
         """The best γ and who would be verified at it, of every γ and every batch width; by other beliefs if given."""
         n, most = len(requests), min(self.gamma, max(r.limit for r in requests))
         able = [r for r in requests if r.limit]
-        believed = beliefs or {r.slot: self._slots[r.slot].belief for r in able}
+        believed = beliefs or {r.slot: self._texts[r.slot].belief for r in able}
         pool = pooled((r.slot, believed[r.slot][: min(most, r.limit)]) for r in able)
         price, host = self._price(), self.cost.host.seconds
         decode, draft = self._decode(n, n + len(pool), hopeful=True), self.cost.draft.hopeful
@@ -204,7 +180,7 @@ class Auto:
         extra = [price * seconds + beyond for seconds in draft[len(able) - 1 : len(able) * most : len(able)]]
         # should all its drafts fail, a round must not leave the texts too far behind
         trusts = self._trusts
-        left = sum(self._slots[r.slot].purse.left(trusting=trusts) for r in requests)
+        left = sum(self._texts[r.slot].purse.left(trusting=trusts) for r in requests)
         purse = plain * (left / n + faith(self._pace.gain)) - (0.0 if trusts else price * self._backlog(able))
         choice, affordable = choose(pool, decode, host[n - 1 :], price, drafting=len(able), extra=extra, purse=purse)
         made, rows = n + choice.tokens, n + choice.rows
@@ -223,7 +199,7 @@ class Auto:
         able = self._parking.candidates(requests)
         if not able or not best.gamma:
             return None
-        probing = max(able, key=lambda r: self._slots[r.slot].history.silent)
+        probing = max(able, key=lambda r: self._texts[r.slot].history.silent)
         return probing if self._hope(probing) > self._price() * self._backlog([probing]) - best.gain else None
 
     def _hope(self, probing: Request) -> float:
@@ -234,7 +210,7 @@ class Auto:
         tokens = accumulate(_HOPE**k for k in range(1, most + 1))
         seconds = (d - plain + draft + catch_up for d, draft in zip(decode, self.cost.draft.hopeful, strict=False))
         gains = ((made - price * s) / (1 + made) for made, s in zip(tokens, seconds, strict=False))
-        return self._parking.odds * self._left(probing) * max(gains)
+        return self._parking.odds * self._texts.left(probing) * max(gains)
 
     # Costs
 
@@ -255,15 +231,11 @@ class Auto:
         assert most <= len(curve), "the cost table is too small for so many requests"
         return (curve.hopeful if hopeful else curve.seconds)[least - 1 :]
 
-    def _left(self, request: Request) -> float:
-        """Tokens that a text is expected to go on for."""
-        return min(request.limit, self._length)
-
     def _catch_up(self, requests: Sequence[Request]) -> float:
         """Seconds of injection in a round: what drafting rounds leave behind, and its share of a longer backlog."""
         usual = self.gamma + 1
         rows = sum(
-            r.pending if r.pending <= usual else usual + (r.pending - usual) / max(1.0, self._left(r) / _A_ROUND)
+            r.pending if r.pending <= usual else usual + (r.pending - usual) / max(1.0, self._texts.left(r) / _A_ROUND)
             for r in requests
         )
         return self.cost.inject(math.ceil(rows))
@@ -289,7 +261,7 @@ class Auto:
             for r, known, n in zip(drafting, confidences, drafted, strict=True)
         ]
         return [
-            list(accumulate(shares, mul)) if shares else self._slots[r.slot].belief[:n]
+            list(accumulate(shares, mul)) if shares else self._texts[r.slot].belief[:n]
             for r, shares, n in zip(drafting, self._shares, drafted, strict=True)
         ]
 
@@ -313,13 +285,13 @@ class Auto:
         if not self._trusts:  # what a text pays once, others do not
             seconds += self.cost.inject(pending) - self.cost.inject(usual)
         for q, r in zip(requests, rounds, strict=True):
-            self._slots[q.slot].purse.add(len(r.tokens), seconds / plain)
+            self._texts[q.slot].purse.add(len(r.tokens), seconds / plain)
 
     def _learn(self, request: Request, record: Round, shares: list[float], *, teach: bool) -> None:
         assert self.forecast is not None
         assert self.calibration is not None
-        slot = self._slots[request.slot]
+        text = self._texts[request.slot]
         if teach:
-            self.forecast.learn(slot.features, shares, record.admitted, record.accepted)
+            self.forecast.learn(text.features, shares, record.admitted, record.accepted)
             self.calibration.observe(record.confidences, record.admitted, record.accepted, request.temperature)
-        slot.history.add(shares, record.admitted, record.accepted)
+        text.history.add(shares, record.admitted, record.accepted)

@@ -18,7 +18,8 @@ from dspark_local.scheduling.curve import Curve
 from dspark_local.scheduling.policies import Paper, Threshold, named
 from dspark_local.scheduling.policy import Fixed, Plan, Request
 from dspark_local.scheduling.purse import Purse
-from dspark_local.scheduling.scheduler import Auto, _Slot
+from dspark_local.scheduling.scheduler import Auto
+from dspark_local.scheduling.texts import Text
 from dspark_local.types import Round, RoundTimes, Why
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def pools(draw: st.DrawFn) -> tuple[Auto, list[Request]]:
     auto._pace.tokens = auto._pace.plain * draw(st.floats(0.5, 3.0))
     for r in requests:
         shares = sorted((draw(SHARE) for _ in range(gamma)), reverse=True)
-        auto._slots[r.slot] = _Slot(belief=shares, purse=Purse(ahead=math.inf))
+        auto._texts.slots[r.slot] = Text(belief=shares, purse=Purse(ahead=math.inf))
     auto._requests = requests
     return auto, requests
 
@@ -75,7 +76,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
     price = max(1.0, auto._pace.gain) * n / plain
 
     def worth(gamma: int, admitted: Sequence[int]) -> float:
-        tokens = sum(sum(auto._slots[r.slot].belief[:k]) for r, k in zip(requests, admitted, strict=True))
+        tokens = sum(sum(auto._texts[r.slot].belief[:k]) for r, k in zip(requests, admitted, strict=True))
         batch = n + sum(admitted)
         seconds = cost.at(0)(batch) + cost.host(batch + rows * gamma) + cost.draft(rows * gamma)
         return tokens - price * (seconds + cost.inject(pending) - plain)
@@ -141,9 +142,9 @@ def test_zero_costs_equal_costs_and_certainties_leave_it_sane(seconds: float, co
         admitted = auto.admit(said, [plan.gamma] * len(plan.slots))
         assert all(0 <= n <= min(plan.gamma, requests[s].limit) for s, n in zip(plan.slots, admitted, strict=True))
         auto.observe(round_of(requests, plan, admitted, accepted=at % 8))
-        for slot in auto._slots.values():
-            assert all(0 < b <= 1 for b in slot.belief)
-            assert slot.belief == sorted(slot.belief, reverse=True)
+        for text in auto._texts.slots.values():
+            assert all(0 < b <= 1 for b in text.belief)
+            assert text.belief == sorted(text.belief, reverse=True)
 
 
 def test_a_confidence_that_is_no_number_is_refused() -> None:
@@ -173,7 +174,7 @@ def test_a_round_that_it_did_not_plan_teaches_nothing() -> None:
     """The engine also reports rounds of a pair without a drafter."""
     auto = Auto(CostTable.guess(), 7)
     auto.observe([Round((1,))])
-    assert auto._slots == {}
+    assert auto._texts.slots == {}
 
 
 def test_hopeless_costs_are_never_probed() -> None:
