@@ -133,7 +133,7 @@ def test_a_pool_of_four_with_a_cliff_behind_width_8_beats_algorithm_1() -> None:
 def test_with_many_requests_at_once_auto_never_loses_to_plain_batches(name: str, slots: int) -> None:
     """At least 0.98 of plain batched decoding, whatever the load."""
     table = MACHINES[name].table(slots=slots)
-    every = texts() * 2
+    every = texts() * (1 + slots // 16)
     plain = replay(every, table, Fixed(0), slots=slots, drain=False).rate
     auto = replay(every, table, Auto(MACHINES[name].table(slots=slots)), slots=slots, drain=False).rate
     assert auto >= 0.98 * plain

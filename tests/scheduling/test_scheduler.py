@@ -61,7 +61,7 @@ def widths(requests: Sequence[Request], gamma: int) -> Iterator[tuple[int, ...]]
     return product(*(range(min(gamma, r.limit) + 1) for r in requests))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pools())
 def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, list[Request]]) -> None:
     """No γ, and no choice of ℓ for each request, is worth more by belief, cost table and λ."""
@@ -90,7 +90,7 @@ def test_the_plan_is_the_best_of_every_gamma_and_every_width(pool: tuple[Auto, l
     assert all(requests[slot].limit for slot in plan.slots)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pools(), st.data())
 def test_admission_is_the_best_of_every_choice_of_widths(pool: tuple[Auto, list[Request]], data: st.DataObject) -> None:
     """Whatever was drafted, with whatever confidence, no ℓ for each request is worth more."""
