@@ -1,6 +1,6 @@
 """Record what the demo's drafter proposes at every token of many answers, for replay.py to judge policies by.
 
-    python benchmarks/traces.py                # some minutes on two cores; writes build/traces.npz
+    python benchmarks/traces.py                # twenty minutes on an idle core; writes build/traces.npz
 
 Answers that go round in circles are left out: there the drafter is right, and knows nothing of it. Acceptance does not
 depend on the machine, nor on the shape that the pair is scaled to; only costs do.
@@ -60,7 +60,7 @@ def load_traces(path: Path = TRACES) -> list[Trace]:
 def main() -> None:
     """Record, and keep."""
     parser = argparse.ArgumentParser(description="Record acceptance and confidence at every token.")
-    parser.add_argument("--prompts", type=int, default=95, help="of each kind and temperature (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=160, help="of each kind and temperature (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=128, help="most of an answer (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     options = parser.parse_args()

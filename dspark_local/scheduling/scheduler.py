@@ -176,12 +176,13 @@ class Auto:
         price, host = self._price(), self.cost.host.seconds
         decode, draft = self._decode(n, n + len(pool), hopeful=True), self.cost.draft.hopeful
         plain = price * (self._plain(n) + host[n - 1])
-        beyond = price * self._catch_up(able) - plain  # a plain round
+        catch_up, backlog = self._catch_up(able)
+        beyond = price * catch_up - plain  # a plain round
         extra = [price * seconds + beyond for seconds in draft[len(able) - 1 : len(able) * most : len(able)]]
         # should all its drafts fail, a round must not leave the texts too far behind
         trusts = self._trusts
         left = sum(self._texts[r.slot].purse.left(trusting=trusts) for r in requests)
-        purse = plain * (left / n + faith(self._pace.gain)) - (0.0 if trusts else price * self._backlog(able))
+        purse = plain * (left / n + faith(self._pace.gain)) - (0.0 if trusts else price * backlog)
         choice, affordable = choose(pool, decode, host[n - 1 :], price, drafting=len(able), extra=extra, purse=purse)
         made, rows = n + choice.tokens, n + choice.rows
         return _Best(
@@ -200,12 +201,12 @@ class Auto:
         if not able or not best.gamma:
             return None
         probing = max(able, key=lambda r: self._texts[r.slot].history.silent)
-        return probing if self._hope(probing) > self._price() * self._backlog([probing]) - best.gain else None
+        catch_up, backlog = self._catch_up([probing])
+        return probing if self._hope(probing, catch_up) > self._price() * backlog - best.gain else None
 
-    def _hope(self, probing: Request) -> float:
+    def _hope(self, probing: Request, catch_up: float) -> float:
         """Tokens that a look may gain: a text that drafts well, at the odds of finding one."""
-        n, most = len(self._requests), min(self.gamma, probing.limit)
-        price, catch_up = self._price(), self._catch_up([probing])
+        n, most, price = len(self._requests), min(self.gamma, probing.limit), self._price()
         plain, *decode = self._decode(n, n + most, hopeful=True)[: most + 1]
         tokens = accumulate(_HOPE**k for k in range(1, most + 1))
         seconds = (d - plain + draft + catch_up for d, draft in zip(decode, self.cost.draft.hopeful, strict=False))
@@ -231,18 +232,19 @@ class Auto:
         assert most <= len(curve), "the cost table is too small for so many requests"
         return (curve.hopeful if hopeful else curve.seconds)[least - 1 :]
 
-    def _catch_up(self, requests: Sequence[Request]) -> float:
-        """Seconds of injection in a round: what drafting rounds leave behind, and its share of a longer backlog."""
-        usual = self.gamma + 1
-        rows = sum(
-            r.pending if r.pending <= usual else usual + (r.pending - usual) / max(1.0, self._texts.left(r) / _A_ROUND)
-            for r in requests
-        )
-        return self.cost.inject(math.ceil(rows))
+    def _catch_up(self, requests: Sequence[Request]) -> tuple[float, float]:
+        """Seconds of injection that a round is charged with, and those that are due beyond when a text begins to draft.
 
-    def _backlog(self, requests: Sequence[Request]) -> float:
-        """Seconds that injecting all that waits takes beyond that: due once, when a text begins to draft."""
-        return max(0.0, self.cost.inject(sum(r.pending for r in requests)) - self._catch_up(requests))
+        Charged is what drafting rounds leave behind, and a share of the longer backlog by the rounds to come.
+        """
+        usual, rows, waiting = self.gamma + 1, 0.0, 0
+        for r in requests:
+            waiting += r.pending
+            rows += r.pending
+            if r.pending > usual:
+                rows -= (r.pending - usual) * (1 - 1 / max(1.0, self._texts.left(r) / _A_ROUND))
+        charged = self.cost.inject(math.ceil(rows))
+        return charged, max(0.0, self.cost.inject(waiting) - charged)
 
     @property
     def _trusts(self) -> bool:
