@@ -9,6 +9,7 @@ trained for another kind of acceptance than that of drafts coupled by seed, and 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import mul
@@ -171,7 +172,7 @@ class Calibration:
 
 
 def _bucket(temperature: float) -> int:
-    return sum(temperature > edge for edge in _EDGES)
+    return bisect_left(_EDGES, temperature)
 
 
 def _features(confidences: Floats) -> Floats:
