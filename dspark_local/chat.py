@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -21,7 +22,7 @@ from dspark_local.errors import ModelFormatError, UsageError
 from dspark_local.events import ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dspark_local.backend.base import Vocab
 
@@ -47,6 +48,8 @@ class Message:
         """A message, or the mapping that OpenAI's API has for one. Raises UsageError."""
         if isinstance(value, Message):
             return value
+        if not isinstance(value, Mapping):
+            raise UsageError(f"a message is a Message, or a mapping with role and content, not {value!r:.40}")
         calls = tuple(_call(call) for call in value.get("tool_calls") or ())
         try:
             role, content = value["role"], value.get("content") or "" if calls else value["content"]

@@ -13,14 +13,15 @@ import queue
 import time
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dspark_local.errors import DSparkError, UsageError
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
-from dspark_local.types import FinishReason, Round, Stats, TokenLogprobs
+from dspark_local.types import FinishReason, Round, Stats, TokenLogprobs, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence as Many
 
     from dspark_local.chat import Reasoning, TextStream
     from dspark_local.sampling.rule import Sampler
@@ -40,9 +41,15 @@ class Limits:
     draft: bool = True
     asked: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def of(cls, max_tokens: int | None, stop: str | Many[str], timeout: float | None, *, draft: bool) -> Self:
+        """From what a caller says; a single string is one to stop at, not its characters."""
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        return cls(max_tokens=max_tokens, stop=stops, timeout=timeout, draft=draft)
+
     def __post_init__(self) -> None:
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UsageError(f"max-tokens must be 1 or more, not {self.max_tokens}")
+        if self.max_tokens is not None and not (is_whole(self.max_tokens) and self.max_tokens >= 1):
+            raise UsageError(f"max-tokens must be a whole number, 1 or more, not {self.max_tokens}")
         if not all(self.stop):
             raise UsageError("a stop string must not be empty")
         if self.timeout is not None and not self.timeout > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ class Runtime:
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
-        stop: Many[str] = (),
+        stop: str | Many[str] = (),
         timeout: float | None = None,
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
@@ -117,7 +118,7 @@ class Runtime:
         `begun` is how the answer begins, its thinking in tags: only what follows is generated and told.
         Raises UsageError, ContextError, QueueFullError, ClosedError or ForkError here, others while iterating.
         """
-        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        limits = Limits.of(max_tokens, stop, timeout, draft=draft)
         toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
         return self._submit(self._chat_job(messages, sampling, limits, toolset, chat_template_kwargs, begun))
 
@@ -127,7 +128,7 @@ class Runtime:
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
-        stop: Many[str] = (),
+        stop: str | Many[str] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the answer's, not this call's
         draft: bool = True,
         tools: Many[Tool | Mapping[str, Any]] = (),
@@ -137,7 +138,7 @@ class Runtime:
         begun: str = "",
     ) -> Generation:
         """`chat` that leaves the event loop free while it encodes the conversation and reads its grammar."""
-        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        limits = Limits.of(max_tokens, stop, timeout, draft=draft)
         toolset = Toolset.of(self.vocab, tools, tool_choice, parallel=parallel_tool_calls)
         job = await asyncio.to_thread(
             self._chat_job, messages, sampling, limits, toolset, chat_template_kwargs, begun
@@ -150,12 +151,12 @@ class Runtime:
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
-        stop: Many[str] = (),
+        stop: str | Many[str] = (),
         timeout: float | None = None,
         draft: bool = True,
     ) -> Generation:
         """Continue a text, or tokens, as they are. Options and errors are those of `chat`."""
-        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        limits = Limits.of(max_tokens, stop, timeout, draft=draft)
         return self._submit(self._text_job(prompt, sampling, limits))
 
     async def agenerate(
@@ -164,12 +165,12 @@ class Runtime:
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
-        stop: Many[str] = (),
+        stop: str | Many[str] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the answer's, not this call's
         draft: bool = True,
     ) -> Generation:
         """`generate` that leaves the event loop free while it encodes the text and reads its grammar."""
-        limits = Limits(max_tokens=max_tokens, stop=tuple(stop), timeout=timeout, draft=draft)
+        limits = Limits.of(max_tokens, stop, timeout, draft=draft)
         return self._submit(await asyncio.to_thread(self._text_job, prompt, sampling, limits))
 
     def plain(self) -> Runtime:
@@ -267,7 +268,7 @@ class Runtime:
     def _text_job(self, prompt: str | Many[int], sampling: SamplingParams | None, limits: Limits) -> Job:
         with self._worker.using():
             self._worker.check_room()
-            tokens = self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+            tokens = self.vocab.encode(prompt, special=True) if isinstance(prompt, str) else _numbers(prompt)
             return self._job(tokens, sampling or self.preset, TextStream(self.vocab, limits.stop), limits)
 
     def _job(
@@ -288,3 +289,11 @@ class Runtime:
         generation = Generation(job, self._worker, self)  # first, so that Ctrl-C here cancels it
         self._worker.submit(job)
         return generation
+
+
+def _numbers(prompt: Many[int]) -> list[int]:
+    """Tokens that a caller counted: what is no whole number would stop the engine, not this request."""
+    try:
+        return [operator.index(token) for token in prompt]
+    except TypeError:
+        raise UsageError("a prompt is text, or tokens by their numbers") from None

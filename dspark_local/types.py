@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import UsageError
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**64 - 1
 LEAST_TEMPERATURE = 1e-6  # below, noise could not matter: the largest logit wins
+
+
+def is_whole(value: object) -> bool:
+    """Whether it counts: no number else would do where tokens or positions are counted."""
+    return isinstance(value, Integral)
 
 
 class FinishReason(StrEnum):
@@ -74,6 +80,11 @@ class SamplingParams:
             value = getattr(self, name)
             if not (math.isfinite(value) and fits(value)):
                 raise UsageError(f"{name.replace('_', '-')} must be {wanted}, not {value:g}")
+        for name in _WHOLE:
+            if (value := getattr(self, name)) is not None and not is_whole(value):
+                raise UsageError(f"{name.replace('_', '-')} must be a whole number, not {value!r}")
+        if self.json_schema is not None and not isinstance(self.json_schema, str):
+            raise UsageError("json-schema is JSON as text: json.dumps(…) makes it")
         if not all(self.dry_sequence_breakers):
             raise UsageError("a dry-sequence-breaker must not be empty")
         self._check_bias()
@@ -118,6 +129,8 @@ class SamplingParams:
 
 
 # What a value has to be, beside a finite number.
+# What is none stops not this request but the engine, deep inside.
+_WHOLE = ("top_k", "repeat_last_n", "dry_allowed_length", "dry_penalty_last_n", "logprobs", "seed", "choice")
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "temperature": (lambda t: t >= 0, "0 or more"),
     "top_k": (lambda k: k >= 0, "0 (off) or more"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,11 @@ from dspark_local import Finish, FinishReason, RoundDone, SamplingParams, Text
 from dspark_local.errors import BackendError, ClosedError, ContextError, UsageError
 from dspark_local.events import Thinking
 from dspark_local.testing import scripted_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspark_local import Runtime
 
 ASK = [{"role": "user", "content": "hello"}]
 
@@ -50,6 +56,34 @@ def test_log_probabilities_come_with_the_tokens() -> None:
             if isinstance(event, RoundDone):
                 assert [entry.token for entry in event.round.logprobs] == list(event.round.tokens)
         assert runtime.chat(ASK).result().logprobs == ()
+
+
+def test_a_stop_string_by_itself_is_one() -> None:
+    """Not each of its characters, though a string is a sequence of strings too."""
+    with scripted_runtime("one two three four") as runtime:
+        assert runtime.chat(ASK, stop="three").result().text == "one two "
+
+
+FAULTY: list[tuple[Callable[[Runtime], object], str]] = [
+    (lambda runtime: runtime.chat("hello"), "a message is a Message, or a mapping"),  # type: ignore[arg-type] # faulty
+    (lambda runtime: runtime.chat(ASK[0]), "a message is a Message, or a mapping"),  # type: ignore[arg-type] # faulty
+    (lambda runtime: runtime.chat(ASK, tools=[print]), "a tool is a Tool, or a mapping"),  # type: ignore[list-item] # faulty
+    (lambda runtime: runtime.chat(ASK, max_tokens=5.0), "max-tokens must be a whole number"),  # type: ignore[arg-type] # faulty
+    (lambda runtime: runtime.generate(["hello"]), "by their numbers"),  # type: ignore[list-item] # faulty
+    (lambda runtime: runtime.generate([1.5]), "by their numbers"),  # type: ignore[list-item] # faulty
+    (lambda _: SamplingParams(seed=1.0), "seed must be a whole number"),  # type: ignore[arg-type] # faulty
+    (lambda _: SamplingParams(top_k=5.0), "top-k must be a whole number"),  # type: ignore[arg-type] # faulty
+    (lambda _: SamplingParams(json_schema={}), "json-schema is JSON as text"),  # type: ignore[arg-type] # faulty
+]
+
+
+@pytest.mark.parametrize(("ask", "says"), FAULTY)
+def test_what_no_type_checker_let_through_is_refused(ask: Callable[[Runtime], object], says: str) -> None:
+    """Where it is said, in one line; a number that is none would else stop the engine under everybody."""
+    with scripted_runtime("yes") as runtime:
+        with pytest.raises(UsageError, match=says):
+            ask(runtime)
+        assert runtime.chat(ASK).result().text == "yes"
 
 
 def test_max_tokens_is_exact() -> None:

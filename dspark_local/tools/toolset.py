@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ from dspark_local.tools.notation import Notation, notation_of
 from dspark_local.tools.reader import CallReader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from dspark_local.backend.base import Vocab
     from dspark_local.types import SamplingParams
@@ -42,6 +43,8 @@ class Tool:
         """A tool, or the mapping that OpenAI's API has for one. Raises UsageError."""
         if isinstance(value, Tool):
             return value
+        if not isinstance(value, Mapping):
+            raise UsageError(f"a tool is a Tool, or a mapping as OpenAI's API has one, not {value!r:.40}")
         given = value.get("function", value)
         name, parameters = given.get("name"), given.get("parameters") or {}
         if value.get("type", "function") != "function" or not isinstance(name, str) or not isinstance(parameters, dict):

@@ -142,7 +142,7 @@ def test_closed_at_any_moment_it_lets_everybody_go(alone: dict[str, tuple[int, .
         assert runtime._engine.target.closed
 
 
-def test_a_thousand_requests_take_no_memory() -> None:
+def test_hundreds_of_requests_take_no_memory() -> None:
     """Read, left, cancelled, timed out, dropped and refused: what they took comes back, to some kilobytes."""
 
     def use(runtime: Runtime, times: int) -> None:
@@ -159,11 +159,11 @@ def test_a_thousand_requests_take_no_memory() -> None:
         runtime.chat(ASK).result()
 
     with scripted_runtime("Yes.", slots=2) as runtime:
-        use(runtime, 400)
+        use(runtime, 200)
         blocks, resident = _memory(runtime)
-        use(runtime, 1000)
+        use(runtime, 500)
         more_blocks, more_resident = _memory(runtime)
-    assert more_blocks - blocks < 500  # half a block for each request: what leaks is at least one
+    assert more_blocks - blocks < 250  # half a block for each request: what leaks is at least one
     assert more_resident - resident < 4 << 20
 
 
