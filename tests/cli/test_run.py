@@ -188,6 +188,7 @@ def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
         "max_waiting": None,
         "threads": 1,
         "gpu_layers": 0,
+        "keep_bytes": None,
         "rpc": None,
         "remeasure": False,
     }
