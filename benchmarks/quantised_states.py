@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--suite", type=Path, nargs="+", required=True, help="held-out prompts")
     parser.add_argument("--limit", type=int, help="use the first N prompts; default: all")
     parser.add_argument("--quantised", default="Q4_0", help="default: %(default)s")
+    parser.add_argument("--start", type=Path, help="fine-tune this drafter, in place of training from nothing")
+    parser.add_argument("--rate", type=float, default=1.0, help="learning rates times this; default: %(default)s")
     add_options(parser, steps=1500)
     options = parser.parse_args()
     print("\n".join(f"- {line}" for line in machine.describe()), end="\n\n")
@@ -38,7 +40,10 @@ def main() -> None:
     beside = targets[1]
     tasks = []
     for target in targets:
-        drafter = trainer.drafter(f"from-{target.stem}", target, options.prompts, limit=options.limit)
+        name = f"from-{target.stem}"
+        drafter = trainer.drafter(
+            name, target, options.prompts, limit=options.limit, rate=options.rate, start=options.start
+        )
         tasks.append(trainer.judge(beside, drafter, options.suite))
     print(f"Accepted length beside {beside.name}, T = 0, by the file that the drafter learned from:\n")
     print(compare(tasks[0], tasks[1], ("F16", options.quantised)))

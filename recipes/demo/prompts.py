@@ -40,7 +40,7 @@ def main() -> None:
     write(options.out / "prose.jsonl", itertools.islice(prose, options.count))
     write(options.out / "code.jsonl", itertools.islice(code, options.count))
     write(options.out / "held-out.jsonl", (turn.question for turn in material.held_out_turns(230)))
-    hidden = material.everything_held_out()
+    hidden = [turn for turn in material.everything_held_out() if turn.question not in prose | code]
     write(options.out / "held-out-prose.jsonl", (turn.question for turn in hidden if not turn.is_code))
     write(options.out / "held-out-code.jsonl", (turn.question for turn in hidden if turn.is_code))
 

@@ -182,15 +182,14 @@ class Material:
             [text for name, text in functions if name in hidden],
         )
 
-    def conversations(self, epoch: int, *, code: bool = True) -> list[list[Turn]]:
+    def conversations(self, epoch: int) -> list[list[Turn]]:
         """One pass over the training material: every name once described, and once asked in another way."""
         rng = random.Random(epoch)
         turns = [make(rng) for name in self.train for make in (name[0], *rng.sample(name[1:], min(1, len(name) - 1)))]
         turns += [make(rng) for make in self.topics]
         for _ in range(4):
             turns += [Turn(rng.choice(talk.asked), talk.answer) for talk in SMALL_TALK]
-        if code:
-            turns += [continuation(text, rng) for text in self.functions if len(text) < 900 and rng.random() < 0.1]
+        turns += [continuation(text, rng) for text in self.functions if len(text) < 900 and rng.random() < 0.1]
         rng.shuffle(turns)
         rows: list[list[Turn]] = []
         while turns:
