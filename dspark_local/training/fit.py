@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from dspark_local.training.target import TargetFile
 
 _WORKED = 64  # tokens on which the head is tried
+# oneDNN, torch's bfloat16 on the CPU, makes kernels for each shape and keeps a thousand of them, in two caches:
+# batches are of ever new shapes, and that is gigabytes. A step needs some dozens. Read when the first kernel is made.
+_KERNELS = {"LRU_CACHE_CAPACITY": "32", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 
 
 def fit(
@@ -53,9 +57,11 @@ def fit(
 
 
 def prepare(plan: Plan) -> None:
-    """Set torch's threads and seed. Raises UsageError for a device that is not there."""
+    """Set torch's threads, seed and caches. Raises UsageError for a device that is not there."""
     if plan.device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("torch finds no CUDA device; leave --device out, or install torch for CUDA")
+    for name, most in _KERNELS.items():
+        os.environ.setdefault(name, most)
     torch.set_num_threads(plan.threads or default_threads())
     torch.manual_seed(plan.schedule.seed)
 
