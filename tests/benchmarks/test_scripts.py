@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-PROGRAMS = [path for path in SCRIPTS if "ArgumentParser" in path.read_text(encoding="utf-8")]
+PROGRAMS = [path for path in SCRIPTS if "ArgumentParser(" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("script", PROGRAMS, ids=lambda path: path.name)
