@@ -1,7 +1,8 @@
 """Whether a drafter for a quantised target should learn from that file, or from the target in full precision.
 
 A checkpoint is converted to F16 and to Q4_0. Each file answers the same prompts and gives its states, and a drafter is
-trained on them, with the same options and seed. Both drafters then run beside the Q4_0 file.
+trained on them, with the same options and seed. Both drafters then run beside the Q4_0 file. With `--start`, a drafter
+that got no better by its own judgement is the start itself.
 
 `recipes/demo` makes a checkpoint whose weights were never quantised:
 
