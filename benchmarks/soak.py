@@ -1,7 +1,7 @@
-"""Minutes of scripted chatting: memory over time, and what the database is worth after kill -9.
+"""An hour of scripted chatting: memory over time, and what the database is worth after kill -9.
 
-A child chats as a user might: asks, stops, answers again, goes on, tints, begins other chats. In the second half it is
-killed at random moments and started again on the same file, which is checked every time.
+Two children chat as users might: ask, stop, answer again, go on, tint, begin other chats. One is left alone, and its
+memory is printed; the other is killed at random moments and started again on the same file, which is checked each time.
 """
 
 from __future__ import annotations
@@ -38,34 +38,46 @@ def main() -> None:
     """Print a line every so often, and what the file holds at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--every", type=float, default=15.0, help="seconds between two lines")
-    parser.add_argument("--kills", type=int, default=10, help="how often the child is killed, in the second half")
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between two lines")
+    parser.add_argument("--kills", type=int, default=30, help="how often the other child is killed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _soak(Path(folder) / "soak.db", 60 * options.minutes, options.every, options.kills)
+        _soak(Path(folder), 60 * options.minutes, options.every, options.kills)
 
 
-def _soak(path: Path, seconds: float, every: float, kills: int) -> None:
+def _soak(folder: Path, seconds: float, every: float, kills: int) -> None:
     began, moments = time.monotonic(), random.Random(7)  # noqa: S311 - moments, no secrets
-    child = _start(path)
-    while (spent := time.monotonic() - began) < seconds / 2:
-        print(f"{spent:6.0f} s  {psutil.Process(child.pid).memory_info().rss / 1e6:6.0f} MB", flush=True)
-        time.sleep(every)
-    for n in range(kills):
-        time.sleep(moments.uniform(0.5, 2) * seconds / 2 / max(1, kills))
+    deaths = sorted(moments.uniform(10, seconds) for _ in range(kills))
+    steady, file = _start(folder / "steady.db"), folder / "killed.db"
+    victim = _start(file)
+    told = every
+    while (spent := time.monotonic() - began) < seconds:
+        if spent >= told:
+            memory = psutil.Process(steady.pid).memory_info().rss / 1e6
+            print(f"{spent / 60:5.1f} min  {memory:6.1f} MB  {_turns(folder / 'steady.db')} turns", flush=True)
+            told += every
+        if deaths and spent >= deaths[0]:
+            victim.kill()
+            victim.join()
+            print(f"kill {kills - len(deaths) + 1}: {_checked(file)}", flush=True)
+            deaths.pop(0)
+            victim = _start(file)
+        time.sleep(0.05)
+    for child in (steady, victim):
         child.kill()
         child.join()
-        print(f"kill {n + 1}: {_checked(path)}", flush=True)
-        child = _start(path)
-    child.kill()
-    child.join()
 
 
 def _start(path: Path) -> multiprocessing.Process:
     child = multiprocessing.get_context("spawn").Process(target=_chat, args=(path,), daemon=True)
     child.start()
-    time.sleep(3)  # until it chats
     return child
+
+
+def _turns(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        (turns,) = db.execute("SELECT count(*) FROM turns").fetchone()
+    return int(turns)
 
 
 def _checked(path: Path) -> str:

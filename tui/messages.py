@@ -106,6 +106,10 @@ class Branched(Message):
         super().__init__()
 
 
+class Recalled(Message):
+    """From the transcript: the user wants to see what was said before."""
+
+
 class Begun(Message):
     """From the dialogue: another answer begins."""
 

@@ -70,9 +70,9 @@ class Chat:
         await until(self.pilot, fact)
 
     async def ask(self, text: str) -> None:
-        answers = len(self.answers)
+        last = self.answers[-1:]
         await self.press(*text, "enter")
-        await self.until(lambda: len(self.answers) > answers)
+        await self.until(lambda: self.answers[-1:] != last)
 
     async def open(self, key: str, kind: type[S]) -> S:
         """Press a key that opens a screen."""

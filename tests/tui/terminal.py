@@ -69,8 +69,8 @@ class Terminal:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             told = self._tmux("display-message", "-p", "-t", "chat", "#{pane_dead} #{pane_dead_status}")
-            dead, code = told.split(" ")
-            if dead == "1":
+            dead, code = told.strip("\n").split(" ")
+            if dead == "1" and code:  # the terminal is closed a moment before the code is known
                 return int(code)
             time.sleep(0.05)
         raise AssertionError(f"it does not end:\n{self.seen()}")

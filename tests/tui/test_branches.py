@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.widgets import Collapsible, Static
+from textual.widgets import Collapsible
 
 from dspark_local.conversations import Conversations, Turn
 from dspark_local.testing import scripted_runtime
@@ -131,7 +131,7 @@ async def test_an_answer_goes_on_within_its_thoughts() -> None:
         assert chat.answers[0].query_one(Collapsible).title == "thinking · 4 words"
         await chat.press("ctrl+t")
         await chat.pilot.pause()
-        assert chat.answers[0].query_one("#tinted", Static).content.plain == "Yes, it is."
+        assert chat.answers[0].prose.document.blocks[0].content.plain == "Yes, it is."
 
 
 async def test_a_failure_while_it_goes_on_keeps_the_answer() -> None:

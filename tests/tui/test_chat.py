@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.widgets import Collapsible, Digits, Sparkline, Static
 
+from dspark_local.backend.scripted import ScriptedTarget
 from dspark_local.testing import scripted_runtime
 from dspark_local.tui import Settings
 from dspark_local.tui.screens.help import HelpScreen
@@ -73,13 +74,24 @@ async def test_stopping_keeps_the_text(key: str) -> None:
         assert [t.content for t in chat.dialogue.talk.turns] == ["Go", kept]
 
 
-async def test_stopping_is_answered_at_once_however_long_a_decode_takes() -> None:
-    """The screen says that it stops while the decode still runs, and ends with it."""
-    async with chatting(scripted_runtime(LONG, seconds=1.0)) as chat:
+async def test_stopping_is_answered_at_once_however_long_a_decode_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a prompt or of an answer: the screen says that it stops while the decode still runs, and ends with it."""
+    decode, began, over = ScriptedTarget.decode, threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        began.set()
+        over.wait(PATIENCE)
+        return decode(*arguments)
+
+    monkeypatch.setattr(ScriptedTarget, "decode", slowly)
+    async with chatting(scripted_runtime(LONG)) as chat:
         await chat.ask("Go")
+        await chat.until(began.is_set)
+        assert chat.summary() == "reading the prompt …"
         await chat.press("escape")
         assert chat.summary() == "stopping …"
         assert chat.dialogue.answering
+        over.set()
         await chat.answered()
         assert "stopped" in chat.summary()
 

@@ -10,7 +10,9 @@ from dspark_local.conversations import Conversations, Turn
 from dspark_local.testing import scripted_runtime
 from dspark_local.tui import Settings
 from dspark_local.tui.screens.conversations import ConversationsScreen
+from dspark_local.tui.widgets.message import Turn as Shown
 from dspark_local.tui.widgets.message import UserMessage
+from dspark_local.tui.widgets.transcript import MOST
 from dspark_local.types import SamplingParams
 
 from .driver import chatting
@@ -175,3 +177,27 @@ async def test_a_store_that_fails_is_told_once_and_the_chat_goes_on() -> None:
         await chat.until(lambda: len(chat.notices()) == 1)
         assert "not saved from here on" in chat.notices()[0]
         assert [t.content for t in chat.dialogue.talk.turns] == ["One?", "Yes.", "Two?", "Yes."]
+
+
+async def test_of_a_long_conversation_the_end_is_shown_and_the_rest_on_demand() -> None:
+    """So a frame costs no more in the hundredth turn; the model is given all of it."""
+    with Conversations(None) as store:
+        kept(store, "t", *(f"turn {n}" for n in range(101)))
+        async with chatting(scripted_runtime("Yes."), store=store) as chat:
+            await chat.press("ctrl+o")
+            await chat.pilot.pause()
+            await chat.press("enter")
+            await chat.until(lambda: len(chat.dialogue.transcript.query(Shown)) == MOST)
+            await chat.pilot.pause()
+            assert "turn 100" in chat.seen()
+            for shown in (2 * MOST, 101):
+                chat.dialogue.transcript.jump(-MOST)
+                await chat.press("alt+up")
+                await chat.until(lambda most=shown: len(chat.dialogue.transcript.query(Shown)) == most)
+            chat.dialogue.transcript.jump(200)
+            for n in range(3):
+                await chat.ask(f"more {n}")
+                await chat.answered()
+            assert len(chat.dialogue.transcript.query(Shown)) <= MOST + 6
+            assert chat.dialogue.transcript.turn(106)
+            assert len(chat.dialogue.talk.asked) == 1 + 106  # with the system message

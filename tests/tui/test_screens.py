@@ -106,7 +106,7 @@ async def test_every_screen_is_as_it_was_when_somebody_looked(size: tuple[int, i
             await chat.pilot.pause()
             check(chat, "commands", size)
             await chat.press("ctrl+u", "ctrl+o")
-            await chat.until(lambda: "Dedent" in chat.seen())
+            await chat.until(lambda: "Dedent" in chat.seen() and "Open" in chat.seen())
             check(chat, "chats", size)
             await chat.press("enter")
             await chat.until(lambda: bool(chat.answers))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from textual.widgets import Markdown, Static
 
 from dspark_local.events import Finish
 from dspark_local.scheduling.cost import CostTable
@@ -31,8 +30,8 @@ SLOW = 0.02
 
 def spans(chat: Chat) -> list[tuple[str, bool]]:
     """Runs of the tinted answer, and whether each is tinted as drafted."""
-    content = chat.answers[-1].query_one("#tinted", Static).content
-    return [(content.plain[s.start : s.end], "success" in str(s.style)) for s in content.spans]
+    contents = [row.content for row in chat.answers[-1].prose.document.blocks]
+    return [(one.plain[s.start : s.end], "success" in str(s.style)) for one in contents for s in one.spans]
 
 
 async def test_the_tint_shows_who_proposed_what() -> None:
@@ -41,7 +40,7 @@ async def test_the_tint_shows_who_proposed_what() -> None:
         await chat.press("ctrl+t")
         await chat.ask("What?")
         await chat.answered()
-        runs = chat.answers[-1]._runs
+        runs = chat.answers[-1].runs
         assert "".join(text for text, _ in runs) == ANSWER
         assert {origin for _, origin in runs} == {Origin.DRAFTED, Origin.OWN}
         assert spans(chat) == [(text, origin is Origin.DRAFTED) for text, origin in runs]
@@ -51,7 +50,6 @@ async def test_the_tint_shows_who_proposed_what() -> None:
         await chat.press("ctrl+t")
         await chat.pilot.pause()
         assert "It removes common margins." in chat.seen()
-        assert chat.answers[-1].query_one(Markdown).display
         assert "drafted, accepted" not in chat.seen()
 
 
@@ -101,7 +99,7 @@ async def test_leaving_a_race_ends_it() -> None:
         await chat.press("escape")
         await chat.answered()
         screen = await chat.open("f3", RaceScreen)
-        await chat.until(lambda: bool(screen._plain._runs))
+        await chat.until(lambda: bool(screen._plain.text.document.blocks))
         await chat.press("escape")
         await chat.until(lambda: not made[0]._worker._thread.is_alive())
         assert isinstance(chat.app.screen, ChatScreen)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from dspark_local.tui.messages import Answered, Failed, Wrote
+from dspark_local.tui.prose.plain import Plain
 from dspark_local.tui.reader import read
-from dspark_local.tui.widgets.message import TINTS
+from dspark_local.tui.widgets.message import painted
+from dspark_local.tui.widgets.prose import Prose
 from dspark_local.tui.wording import failure, verdict
 
 if TYPE_CHECKING:
@@ -48,15 +49,14 @@ class Lane(Vertical):
         self.border_title = title
         self.finish: Finish | None = None
         self._speed = Static(waits, markup=False, classes="speed")
-        self._text = Static(markup=False, classes="text")
-        self._runs: list[tuple[str, str]] = []
+        self.text = Prose(Plain(), classes="text")
 
     def compose(self) -> ComposeResult:
         """Speed above text."""
         yield self._speed
         with VerticalScroll(can_focus=False) as scroll:
             scroll.anchor()
-            yield self._text
+            yield self.text
 
     def say(self, words: str) -> None:
         """In place of a speed."""
@@ -64,8 +64,7 @@ class Lane(Vertical):
 
     def write(self, runs: Runs, speed: float) -> None:
         """What came, and how fast so far."""
-        self._runs += [(text, TINTS[origin]) for text, origin in runs]
-        self._text.update(Content.assemble(*self._runs))
+        self.text.write(painted(runs))
         self._speed.update(f"{speed:.1f} tok/s")
 
 

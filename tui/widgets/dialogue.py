@@ -131,14 +131,14 @@ class Dialogue(Reading):
         """Grow the answer."""
         if self._current(message) and self._answer:
             self.talk.write(message.text, message.thinking)
-            await self._answer.write(message.runs, message.thinking)
+            self._answer.write(message.runs, message.thinking)
 
     async def on_answered(self, message: Answered) -> None:
         """Keep the turn: a stopped answer counts as far as it went."""
         if self._current(message) and self._answer:
             self.talk.write("", "")  # one that was stopped before it began is a turn too
             self.talk.save()
-            await self._answer.finish(message.finish)
+            self._answer.finish(message.finish)
             self._place(self._answer.turn)
             self._end()
 
@@ -146,7 +146,7 @@ class Dialogue(Reading):
         """Say why; a question that got no answer goes back to the prompt, an answer that was to go on stays."""
         if not self._current(message) or self._answer is None:
             return
-        await self._answer.break_off()
+        self._answer.break_off()
         way_on = RELOAD if isinstance(message.error, ClosedError) or self.runtime.closed else ""
         if self._answer.has_class("-continued"):
             self.talk.save()
@@ -162,6 +162,10 @@ class Dialogue(Reading):
         """Show another version, unless an answer is being written."""
         if not self.answering:
             await self._switch(message.turn, message.by)
+
+    async def on_recalled(self) -> None:
+        """Show more of what was said before."""
+        await self.transcript.recall(self.talk.turns, self.talk.place, tinted=self.tinted)
 
     # What keys and commands do
 
@@ -295,8 +299,7 @@ class Dialogue(Reading):
             self.refresh_bindings()
 
     async def _redraw(self) -> None:
-        turns = self.talk.turns
-        await self.transcript.show(turns, [self.talk.place(n) for n in range(len(turns))], tinted=self.tinted)
+        await self.transcript.show(self.talk.turns, self.talk.place, tinted=self.tinted)
         self.refresh_bindings()
 
     def _place(self, n: int) -> None:

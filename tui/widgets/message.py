@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.containers import Vertical
-from textual.content import Content
-from textual.widgets import Collapsible, Markdown, Static
+from textual.widgets import Collapsible, Static
 
 from dspark_local.tui.messages import Branched
 from dspark_local.tui.origins import Origin, merged
+from dspark_local.tui.prose.markdown import Markdown
+from dspark_local.tui.prose.plain import Plain
+from dspark_local.tui.widgets.prose import Prose
 from dspark_local.tui.wording import count, failure, summary
 
 if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
-    from textual.widgets.markdown import MarkdownStream
 
     from dspark_local.events import Finish
     from dspark_local.tui.origins import Runs
@@ -26,6 +27,11 @@ TINTS = {  # underlined too, for who sees no colours
     Origin.UNKNOWN: "",
 }
 MOST_SHOWN = 4000  # characters of what a user pasted; the model gets all of it
+
+
+def painted(runs: Runs) -> list[tuple[str, str]]:
+    """In the styles of their origins."""
+    return [(text, TINTS[origin]) for text, origin in runs]
 
 
 class Turn(Vertical):
@@ -93,39 +99,27 @@ class Answer(Turn):
 
     DEFAULT_CSS = """
     Answer {
-        Markdown { padding: 0 1; margin: 0; background: transparent; }
-        MarkdownFence.-marked { border-left: outer $accent; }
-        Collapsible {
-            display: none; border: none; padding: 0 0 0 1; background: transparent;
-            CollapsibleTitle { padding: 0; color: $text-muted; background: transparent; }
-            Contents { padding: 0 0 0 2; }
-        }
-        #tinted { display: none; padding: 0 1; }
-        &.-tinted { Markdown { display: none; } #tinted { display: block; } }
-        #thought { color: $text-muted; text-style: dim; }
+        & > Prose { padding: 0 1; }
+        &.-written > Prose { padding: 0 1 1 1; }
         #summary { color: $text-muted; padding: 0 1; }
     }
     """
 
     def __init__(self, turn: int, text: str = "", thinking: str = "") -> None:
         super().__init__(turn)
-        self.text = text
-        self._markdown = Markdown(text)
-        self._tinted = Static(text, markup=False, id="tinted")
-        self._runs: Runs = [(text, Origin.UNKNOWN)] if text else []
-        self._thought = Static(markup=False, id="thought")
-        self._thinking = Collapsible(self._thought, title="thinking")
+        self.text = ""
+        self.runs: list[tuple[str, Origin]] = []
+        self.prose = Prose(Markdown())
+        self._tinted = False
+        self._thoughts = Thoughts()
         self._summary = Static(markup=False, id="summary")
         self._summary.display = False
-        self._stream: MarkdownStream | None = None
-        self._thoughts = ""
-        self._think(thinking)
+        self.write([(text, Origin.UNKNOWN)] if text else [], thinking)
 
     def compose(self) -> ComposeResult:
-        """Thoughts, answer in one form or the other, figures."""
-        yield self._thinking
-        yield self._markdown
-        yield self._tinted
+        """Thoughts, answer, figures."""
+        yield self._thoughts
+        yield self.prose
         yield self._summary
         yield self.place
 
@@ -136,51 +130,56 @@ class Answer(Turn):
 
     def tint(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Show the text as it was written, by origin, instead of what its Markdown means."""
-        self.set_class(on, "-tinted")
-        self._paint()
+        if on != self._tinted:
+            self._tinted = on
+            self.prose.show(Plain() if on else Markdown())
+            self.prose.write(painted(self.runs))
 
-    async def write(self, runs: Runs, thinking: str) -> None:
+    def write(self, runs: Runs, thinking: str) -> None:
         """Append what came."""
-        self._think(thinking)
-        if text := "".join(text for text, _ in runs):
-            self.text += text
-            self._runs = merged([*self._runs, *runs])
-            self._paint()
-            self._stream = self._stream or Markdown.get_stream(self._markdown)
-            await self._stream.write(text)
-        if self._summary.display and (text or thinking):
+        if thinking:
+            self._thoughts.write(thinking)
+        if runs:
+            self.text += "".join(text for text, _ in runs)
+            self.runs[-1:] = merged([*self.runs[-1:], *runs])
+            self.add_class("-written")
+            self.prose.write(painted(runs))
+        if self._summary.display and (runs or thinking):
             self.say("")
 
-    async def finish(self, finish: Finish) -> None:
+    def finish(self, finish: Finish) -> None:
         """Nothing more comes; say how it went."""
-        await self.close()
         self.say(summary(finish.stats, finish.reason))
 
-    async def break_off(self) -> None:
+    def break_off(self) -> None:
         """It failed; keep what there is."""
-        await self.close()
         self.say("broken off" if self.text else "")
 
-    async def on_unmount(self) -> None:
-        """The stream ends with what it writes to."""
-        await self.close()
 
-    def _paint(self) -> None:
-        if self._runs and self.has_class("-tinted"):
-            self._tinted.update(Content.assemble(*((text, TINTS[origin]) for text, origin in self._runs)))
+class Thoughts(Collapsible):
+    """What the model thought before it answered: folded, with a counter."""
 
-    def _think(self, thinking: str) -> None:
-        if thinking:
-            self._thoughts += thinking
-            self._thinking.display = True
-            self._thinking.title = f"thinking · {count(len(self._thoughts.split()), 'word')}"
-            self._thought.update(self._thoughts.strip())
+    DEFAULT_CSS = """
+    Thoughts {
+        display: none; border: none; padding: 0 0 0 1; background: transparent;
+        CollapsibleTitle { padding: 0; color: $text-muted; background: transparent; }
+        Contents { padding: 0 0 0 2; }
+        Prose { color: $text-muted; text-style: dim; }
+    }
+    """
 
-    async def close(self) -> None:
-        """Show what the stream still holds."""
-        if self._stream:
-            await self._stream.stop()
-            self._stream = None
+    def __init__(self) -> None:
+        self._prose = Prose(Plain())
+        self._text = ""
+        super().__init__(self._prose, title="thinking")
+
+    def write(self, text: str) -> None:
+        """Append what came."""
+        more = text if self._text else text.lstrip()
+        self._text += more
+        self.display = bool(self._text)
+        self.title = f"thinking · {count(len(self._text.split()), 'word')}"
+        self._prose.write([(more, "")])
 
 
 class ErrorMessage(Static):

@@ -75,12 +75,11 @@ class Reading(Vertical):
 
     def action_copy_code(self) -> None:
         """The code block that is marked, or the last one."""
-        fence = self.transcript.code
-        self._copy(fence.code if fence else "", "the code block")
+        self._copy(self.transcript.code, "the code block")
 
     def action_scroll(self, pages: int) -> None:
         """Leaf through the transcript, with the prompt keeping the focus."""
-        self.transcript.scroll_page_up() if pages < 0 else self.transcript.scroll_page_down()
+        self.transcript.page(pages)
 
     def on_key(self, event: events.Key) -> None:
         """Typing goes to the prompt, wherever a click has left the focus."""

@@ -57,6 +57,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         self._latest: deque[Round] = deque(maxlen=SMOOTH)
         self._speeds: deque[float] = deque(maxlen=RECENT)
         self._plain: float | None = None  # tokens per second of plain decoding, measured
+        self._mean_width = Label(id="mean-width")  # within a row, so not there yet when the panel is
         self._survival: dict[int, tuple[float, int]] = {}  # sum and count by position, of the drafts verified there
 
     def compose(self) -> ComposeResult:
@@ -74,7 +75,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
         yield Label(id="against")
         with Horizontal(id="width"):
             yield Label("VERIFY WIDTH", classes="title")
-            yield Label(id="mean-width")
+            yield self._mean_width
         yield Levels(self._info.block_size + 1, id="widths")
         yield Label(id="pace", classes="note")
         yield Facts(id="round")
@@ -122,7 +123,7 @@ class StatsPanel(VerticalScroll, can_focus=False):
             self.query_one("#speed", Label).update(speed, layout=False)
             self.query_one(Sparkline).data = list(self._speeds)
             self.query_one(Levels).show([record.width for record in rounds])
-            self.query_one("#mean-width", Label).update(f"{known.mean_width:.1f}" if known else EMPTY)
+            self._mean_width.update(f"{known.mean_width:.1f}" if known else EMPTY)
             if rounds or not known:
                 said = against_plain(known, rounds[-1] if rounds else None, self._plain)
                 self.query_one("#against", Label).update(said, layout=False)
