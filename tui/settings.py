@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from dspark_local.types import SamplingParams
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What to load: a model by its name, path or hub id; the policy, None for that of the command line."""

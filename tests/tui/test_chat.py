@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from textual.widget import Widget
 from textual.widgets import Collapsible, Digits, Sparkline, Static
 
 from dspark_local.backend.scripted import ScriptedTarget
@@ -375,3 +377,17 @@ async def test_settings_reach_the_runtime() -> None:
         assert chat.dialogue.talk.messages[0].content == "Be brief."
         assert dict(chat.screen.query_one("#pair", Facts).rows)["seed"] == "7"
         assert "cut at the most tokens allowed" in chat.summary()
+
+
+async def test_what_left_the_screen_leaves_memory() -> None:
+    """Textual's own footer kept every key that it ever showed."""
+    async with chatting(scripted_runtime("Yes.")) as chat:
+        for question in "ab":
+            await chat.ask(question)
+            await chat.answered()
+        await chat.press("ctrl+n")
+        await chat.until(lambda: not chat.answers)
+        await chat.pilot.pause()
+        gc.collect()
+        kept = [found for found in gc.get_objects() if isinstance(found, Widget) and found.app is chat.app]
+        assert not [widget for widget in kept if not widget.is_attached]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from dspark_local.errors import StorageError, UsageError
 from dspark_local.tui import keys
@@ -25,6 +24,7 @@ from dspark_local.tui.screens.setup import SetupScreen
 from dspark_local.tui.settings import Choice
 from dspark_local.tui.widgets.dialogue import Dialogue
 from dspark_local.tui.widgets.heading import Heading
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.widgets.prompt import Prompt
 from dspark_local.tui.widgets.reading import Reading
 from dspark_local.tui.widgets.stats import StatsPanel
@@ -91,7 +91,7 @@ class ChatScreen(Screen[None]):
         with Horizontal(id="sides"):
             yield self.dialogue
             yield StatsPanel(self._runtime.info)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine(compact=True)
 
     # What the dialogue tells
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dspark_local.errors import StorageError
 from dspark_local.tui.screens.card import Card
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ConversationsScreen(Card["Conversation | None"]):
             yield Input(placeholder=SEARCH, compact=True)
             yield Static("nothing found", id="none")
             yield OptionList()
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """All of them."""

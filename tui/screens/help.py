@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from dspark_local.tui.commands import COMMANDS
 from dspark_local.tui.screens.card import Card
+from dspark_local.tui.widgets.keyline import KeyLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,7 +48,7 @@ class HelpScreen(Card[None]):
             yield Static(_table(self._keys()), id="keys")
             yield Static(_table([(f"/{c.name} {c.takes}".rstrip(), c.what) for c in COMMANDS]), id="commands")
             yield Static(ABOUT, id="about")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def _keys(self) -> list[tuple[str, str]]:
         rows: dict[str, list[str]] = {}

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Middle, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, ProgressBar, Static
+from textual.widgets import ProgressBar, Static
 
 from dspark_local.tui import background
 from dspark_local.tui.messages import Loaded, LoadFailed, LoadProgress
 from dspark_local.tui.screens.models import ModelsScreen
 from dspark_local.tui.settings import Choice
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class LoadingScreen(Screen[None]):
             yield ProgressBar(total=1.0, show_eta=False, show_percentage=False)
             yield Static(id="error", markup=False)
             yield Static(self._way_on(), markup=False, id="way-on")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin."""

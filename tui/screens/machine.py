@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from dspark_local.scheduling.scheduler import Auto
 from dspark_local.tui.screens.card import Card
 from dspark_local.tui.widgets.bars import bar
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.wording import costs
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class MachineScreen(Card[None]):
                 yield _Plot(table.draft, gamma, unit)
             else:
                 yield Static(UNKNOWN, id="meaning")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
 
 class _Plot(Static):

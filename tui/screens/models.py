@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Footer, Input, OptionList, ProgressBar, Static
+from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
 from dspark_local.tui import background
 from dspark_local.tui.messages import Foreseen, Stocked
 from dspark_local.tui.screens.card import Card
 from dspark_local.tui.shelf import Item, items, outlook
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.wording import failure, fits
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ModelsScreen(Card["str | None"]):
             with Vertical(id="pull"):
                 yield Static(markup=False, id="stage")
                 yield ProgressBar(total=1.0, show_eta=False, show_percentage=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Look what there is."""
@@ -177,7 +178,7 @@ class ModelsScreen(Card["str | None"]):
     def _line(self, item: Item) -> Content:
         state = "runs" if item.name == self._runs else "here" if item.here else "hub"
         colour = "$success" if item.here else "$foreground 60%"
-        name = item.name if len(item.name) <= _NAME else f"…{item.name[1 - _NAME:]}"
+        name = item.name if len(item.name) <= _NAME else f"…{item.name[1 - _NAME :]}"
         return Content.assemble((f"{state:<5}", colour), f"{name:<{_NAME}} ", (item.what, "$foreground 60%"))
 
     def _foresee(self) -> None:
@@ -212,4 +213,3 @@ class ModelsScreen(Card["str | None"]):
         if pull:
             self.query_one("#stage", Static).update(f"{pull.model}: {pull.stage}")
             self.query_one(ProgressBar).update(progress=pull.share)
-

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from dspark_local.tui.messages import Answered, Failed, Wrote
 from dspark_local.tui.prose.plain import Plain
 from dspark_local.tui.reader import read
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.widgets.message import painted
 from dspark_local.tui.widgets.prose import Prose
 from dspark_local.tui.wording import failure, verdict
@@ -100,7 +101,7 @@ class RaceScreen(ModalScreen["float | None"]):
             yield self._plain
             yield self._drafted
         yield self._verdict
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Go."""

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Input, Label, Static, TextArea
+from textual.widgets import Input, Label, Static, TextArea
 
 from dspark_local.errors import UsageError
 from dspark_local.tui.knobs import KNOBS, label, shown, turned
 from dspark_local.tui.screens.card import Card
+from dspark_local.tui.widgets.keyline import KeyLine
 from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from dspark_local.types import SamplingParams
+
 
 class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
     """A form; answers with what it says, or None."""
@@ -52,7 +54,7 @@ class SetupScreen(Card["tuple[str | None, SamplingParams] | None"]):
                     yield Label(label(name))
                     yield Input(shown(self._sampling, name), placeholder="drawn", id=name, compact=True)
             yield Static(id="error", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_input_submitted(self) -> None:
         """Enter in a line takes over too."""
