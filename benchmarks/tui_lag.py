@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 TICK = 0.005  # seconds
 FRAME = 50  # milliseconds
+BYTES = 4  # of a token
 PARAGRAPH = (
     "A *drafter* proposes tokens and the **target** checks them in `one` decode:\n\n"
     "```python\nfor token in drafted:\n    print(token)\n```\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
 )
+CODE = 'def accepted(drafted: int, of: int) -> float:\n    """A share."""\n    return drafted / of\n\n\n'
 
 
 class Lateness:
@@ -60,15 +62,17 @@ def main() -> None:
     """Print a row a case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=200.0, help="tokens per second of the scripted model")
-    parser.add_argument("--tokens", type=int, default=2000, help="of an answer; a token is a byte here")
+    parser.add_argument("--tokens", type=int, default=2000, help="of an answer, of four bytes each")
     parser.add_argument("--size", default="120x40")
     options = parser.parse_args()
     columns, rows = map(int, options.size.split("x"))
-    text = (PARAGRAPH * (1 + options.tokens // len(PARAGRAPH)))[: options.tokens]
+    size = BYTES * options.tokens
+    text = (PARAGRAPH * (1 + size // len(PARAGRAPH)))[:size]
     cases = {
         "Markdown": ("", text),
         "tinted": ("ctrl+t", text),
-        "thinking": ("", f"<think>{'so it is, ' * (options.tokens // 10)}</think>Yes."),
+        "code": ("", f"```python\n{CODE * (size // len(CODE))}```\n"),
+        "thinking": ("", f"<think>{'so it is, ' * (size // 10)}</think>Yes."),
     }
     found = [asyncio.run(_case(name, key, said, options.rate, (columns, rows))) for name, (key, said) in cases.items()]
     print(f"{options.rate:g} tokens/s, {options.tokens} tokens, {options.size}; milliseconds late, and of work")
@@ -77,8 +81,9 @@ def main() -> None:
 
 
 async def _case(name: str, key: str, text: str, rate: float, size: tuple[int, int]) -> list[str]:
-    # no drafts, so that a decode is a token; the scripted decode itself takes some tenths of a millisecond beside
-    runtime = scripted_runtime(text, drafter=False, seconds=1 / rate, n_ctx=4 * len(text) + 512)
+    # a scripted token is a byte: rounds of four, all accepted, are to the screen what tokens of a real model are
+    seconds = 0.8 / rate  # a draft takes a quarter of a decode
+    runtime = scripted_runtime(text, wrong=lambda _: False, seconds=seconds, n_ctx=2 * len(text) + 512)
     app = ChatApp(lambda _choice, _progress: runtime, Settings(), lambda: Conversations(None))
     lateness = Lateness()
     try:
