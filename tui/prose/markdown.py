@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dspark_local.tui.prose.page import Block, Pen
 
-CODE_LINES = 60  # of a code block that are drawn as one: all of them are coloured again whenever one comes
+CODE_LINES = 20  # of a code block that are drawn as one: all of them are coloured again whenever one comes
 _BULLETS = "•▪‣◦"
 _BAR = "▌ "
 _NUMBER = re.compile(r"\d{1,9}[.)]?")
