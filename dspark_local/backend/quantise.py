@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dspark_local.backend.library import api, forget_errors, last_error
+from dspark_local.backend.library import api, last_error
 from dspark_local.errors import ConvertError
 from dspark_local.formats.gguf import GGUF
 
@@ -100,20 +100,20 @@ def _run(
     entries = _entries(importance or {})
     if importance:
         params.imatrix = entries
-    codes: list[int] = []
+    failures = ["it did not end"]
 
     def work() -> None:
-        codes.append(api.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(params)))
+        failed = api.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(params))
+        failures[:] = [last_error()] if failed else []  # errors are heard by thread
 
-    forget_errors()
     with _Listener(hear):
         # in a thread of its own, so that Ctrl-C is heard while llama.cpp works
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(0.2)
-    if codes != [0]:
-        raise ConvertError(f"llama.cpp cannot quantise to {recipe}: {last_error()}")
+    if failures:
+        raise ConvertError(f"llama.cpp cannot quantise to {recipe}: {failures[0]}")
 
 
 def _entries(importance: Importance) -> Any:  # noqa: ANN401 - an array, ended by an entry without a name
