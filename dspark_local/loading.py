@@ -95,14 +95,7 @@ def load(
     report("checking", 0.0)
     found = _verifiable(_looked_at(pair), fixed_width)
     kind, files, gamma = found.kind, found.files, found.gamma
-    shape = Shape(
-        n_ctx=fit.context(files.target, ctx_size),
-        n_slots=slots,
-        width=fixed_width or 1 + found.longest,
-        threads=threads or default_threads(),
-        unified=fixed_width is None,
-        polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
-    )
+    shape = _shape(found, ctx_size, slots, fixed_width, threads)
     choice = _fitted(files, found.small, shape, ctx_size, gpu_layers, rpc)
     shape = replace(shape, n_ctx=choice.n_ctx, kv=choice.kv)
     extra_buffers = _try_out(files, 0 if rpc else choice.layers.target)
@@ -191,6 +184,16 @@ def load(
     return runtime(target, opened.drafter, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
 
 
+def foresee(pair: Pair, *, ctx_size: int | None = None, slots: int = 1, gpu_layers: int = -1) -> fit.Choice:
+    """How a pair would be loaded here and now, by the headers of its files alone.
+
+    Raises as `load` does where the files cannot run together or do not fit.
+    """
+    found = _verifiable(_looked_at(pair), None)
+    shape = _shape(found, ctx_size, slots, None, None)
+    return _fitted(found.files, found.small, shape, ctx_size, gpu_layers, None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What the files say, and what drafts: `small` and its `vocabulary` for a model of its own; `looks` as in Pair."""
@@ -242,6 +245,19 @@ def _verifiable(found: _Found, fixed_width: int | None) -> _Found:
         raise UsageError(f"{why}, so nothing can draft for it; use --no-draft")
     _logger.warning("%s, so nothing drafts for it", why)
     return _Found(Kind.NONE, found.files)
+
+
+def _shape(
+    found: _Found, ctx_size: int | None, slots: int, fixed_width: int | None, threads: int | None
+) -> Shape:
+    return Shape(
+        n_ctx=fit.context(found.files.target, ctx_size),
+        n_slots=slots,
+        width=fixed_width or 1 + found.longest,
+        threads=threads or default_threads(),
+        unified=fixed_width is None,
+        polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
+    )
 
 
 def _beside(weights: Model, shape: Shape) -> Target:

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dspark_local.events import Finish
+    from dspark_local.outlook import Outlook
     from dspark_local.runtime import Runtime
     from dspark_local.tui.commands import Command
     from dspark_local.tui.origins import Runs
     from dspark_local.tui.settings import Choice
-    from dspark_local.tui.shelf import Item, Outlook
+    from dspark_local.tui.shelf import Item
     from dspark_local.tui.writing import Writing
     from dspark_local.types import Round, Stats
 

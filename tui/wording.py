@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dspark_local.errors import DSparkError
-from dspark_local.models.progress import size
 from dspark_local.types import FinishReason, Round, Stats, Why
 
 if TYPE_CHECKING:
     from dspark_local.events import Finish
     from dspark_local.scheduling.cost import CostTable
-    from dspark_local.tui.shelf import Outlook
 
 _ENDS = {
     FinishReason.STOP: "",
@@ -62,20 +60,6 @@ def against_plain(stats: Stats | None, record: Round | None, raced: float | None
     if record and record.plain:
         return f"{speed / record.plain:.2f} × plain, as reckoned"
     return ""
-
-
-def fits(outlook: Outlook) -> str:
-    """Whether a model can be fetched and loaded here, as far as sizes of files tell."""
-    parts = [] if outlook.drafter else ["no model drafts for it"]
-    if outlook.missing:
-        room = "" if outlook.missing < outlook.disk else f", more than the disk's {size(outlook.disk)}"
-        parts.append(f"{size(outlook.missing)} to fetch{room}")
-    against = f"of {size(outlook.memory)} of memory that are free now"
-    if outlook.size > outlook.memory:
-        parts.append(f"does not fit: its files alone take {size(outlook.size)} {against}")
-    else:
-        parts.append(f"its files take {size(outlook.size)} {against}; the context comes on top")
-    return " · ".join(parts)
 
 
 def count(n: int, noun: str) -> str:

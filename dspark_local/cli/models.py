@@ -63,12 +63,15 @@ def _state(target: dict[str, Source]) -> str:
 def pull(model: str, drafter: str, *, dry_run: bool) -> int:
     """Fetch MODEL and its drafter, or what of them is missing."""
     from dspark_local.models import download  # noqa: PLC0415 - as above
+    from dspark_local.outlook import outlook  # noqa: PLC0415 - as above
 
     wanted = resolve(model, drafter)
     target = None
     remotes = list(_remotes(wanted))
     if not remotes:
         say(f"{model} needs nothing from the hub")
+    elif dry_run:
+        say(outlook(model, drafter).words)
     for what, remote in remotes:
         plan = download.plan(remote.source, remote.quant, checkpoints=what == "drafter")
         say(f"{what}: {plan.repo}, {len(plan.files)} files, {size(plan.size)}, {size(plan.missing)} to fetch")

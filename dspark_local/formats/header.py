@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 from dspark_local.formats.faults import format_fault, quoted
 from dspark_local.formats.ggml import GGML_TYPES, GGMLType
@@ -83,7 +83,15 @@ class Header:
     tensors: dict[str, TensorInfo]
 
 
-def read_header(path: Path, file: BinaryIO, size: int) -> Header:
+class Readable(Protocol):
+    """A file, or as much of one as arrives."""
+
+    def read(self, n: int, /) -> bytes:
+        """At most n bytes; none at the end."""
+        ...
+
+
+def read_header(path: Path, file: Readable, size: int) -> Header:
     """Read and check the header of an open file of `size` bytes. Raises ModelFormatError."""
     return _Parser(path, file, size).header()
 
@@ -91,7 +99,7 @@ def read_header(path: Path, file: BinaryIO, size: int) -> Header:
 class _Parser:
     """A position in a file that is read in chunks, never past `size`."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+    def __init__(self, path: Path, file: Readable, size: int) -> None:
         self.path, self.file, self.size = path, file, size
         self.data = bytearray()
         self.at = 0

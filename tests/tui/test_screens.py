@@ -14,13 +14,14 @@ import pytest
 
 from dspark_local.conversations import Conversations, Turn
 from dspark_local.errors import OutOfMemoryError
+from dspark_local.outlook import Outlook
 from dspark_local.scheduling.cost import CostTable
 from dspark_local.scheduling.scheduler import Auto
 from dspark_local.testing import scripted_runtime
 from dspark_local.tui import Choice, Settings
 from dspark_local.tui.app import ChatApp
 from dspark_local.tui.screens import models
-from dspark_local.tui.shelf import Item, Outlook
+from dspark_local.tui.shelf import Item
 from dspark_local.types import SamplingParams, Stats
 
 from .driver import Chat, chatting, until

@@ -11,12 +11,13 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
+from dspark_local.outlook import outlook
 from dspark_local.tui import background
 from dspark_local.tui.messages import Foreseen, Stocked
 from dspark_local.tui.screens.card import Card
-from dspark_local.tui.shelf import Item, items, outlook
+from dspark_local.tui.shelf import Item, items
 from dspark_local.tui.widgets.keyline import KeyLine
-from dspark_local.tui.wording import failure, fits
+from dspark_local.tui.wording import failure
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -102,7 +103,7 @@ class ModelsScreen(Card["str | None"]):
         if message.model == self._model:
             found = message.outlook
             wrong = isinstance(found, Exception)
-            self._say(failure(found) if isinstance(found, Exception) else fits(found), error=wrong)
+            self._say(failure(found) if isinstance(found, Exception) else found.words, error=wrong)
 
     def on_input_changed(self) -> None:
         """Filter as the user types."""
