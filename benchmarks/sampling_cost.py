@@ -88,6 +88,7 @@ def _measure(params: SamplingParams, blocks: list[np.ndarray], head: MarkovHead,
 
 class _NoModel:
     block_size = 0
+    forgetful = False
 
 
 def _logits(rng: np.random.Generator, n: int, vocab: int) -> np.ndarray:

@@ -59,7 +59,7 @@ class Runtime:
         plain: Callable[[], Runtime] | None = None,
         at_rest: Callable[[], None] | None = None,
     ) -> None:
-        """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called whenever nothing is left to do.
+        """Own an engine. `plain` makes what `plain()` returns; `at_rest` is called after a second with nothing to do.
 
         `identity` of the models and their contexts tells whose saved conversations fit. Beyond the slots, `max_waiting`
         requests may wait, or any number.

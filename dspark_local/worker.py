@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dspark_local.job import Job
     from dspark_local.sequence import Sequence
 
+PAUSE = 1.0  # seconds with nothing to do: rest takes tens of milliseconds, for which whoever asks next would wait
 _logger = logging.getLogger(__name__)
 _alive: set[Worker] = set()
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def _close_all() -> None:
 class Worker:
     """Runs jobs until it is closed. Every method may be called from any thread, and from a signal handler.
 
-    `max_waiting` jobs, or any number, wait for a slot; `at_rest` is called whenever nothing is left to do.
+    `max_waiting` jobs, or any number, wait for a slot; `at_rest` is called after a while with nothing to do.
     """
 
     def __init__(self, engine: Engine, *, max_waiting: int | None, at_rest: Callable[[], None]) -> None:
@@ -63,6 +64,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._running: dict[Sequence, Job] = {}
         self._held = 0  # jobs that have not ended
+        self._rested = False  # since the last round
         self._lock = threading.RLock()  # of `_held`; a signal handler may come back to what it interrupted
         self._users: dict[object, int] = {}  # who asks, or uses vocabulary or weights: its thread
         self._closed = False
@@ -158,12 +160,12 @@ class Worker:
             end = BackendError(f"the engine stopped by a bug of ours, please report it: {error!r}")
         finally:
             self._closed = True
-            self._receive(wait=False)
+            self._receive(wait=0)
             self._fail_all(end)
             self._rest()
             while self._users:
-                self._receive(wait=True)
-            self._receive(wait=False)
+                self._receive(wait=None)
+            self._receive(wait=0)
             self._fail_all(end)
             self.engine.close()
             _alive.discard(self)
@@ -177,29 +179,34 @@ class Worker:
 
     def _turn(self) -> None:
         idle = not self._running and not self._waiting
-        if idle:
+        if idle and not self._rested and not self._receive(wait=PAUSE):
             self._rest()
-        self._receive(wait=idle)
+        self._receive(wait=None if idle and self._rested else 0)
         self._drop()
         self._admit()
         if self._running:
+            self._rested = False
             self._round()
 
     def _rest(self) -> None:
+        self._rested = True
         try:
             self._at_rest()
         except Exception:
             _logger.exception("what is done at rest failed")
 
-    def _receive(self, *, wait: bool) -> None:
+    def _receive(self, *, wait: float | None) -> bool:
+        """Take in what has come, within so many seconds or, if None, whenever it comes; whether anything did."""
+        came = False
         with contextlib.suppress(queue.Empty):
             while True:
-                job = self._inbox.get(block=wait)
-                wait = False
+                job = self._inbox.get(timeout=wait)
+                wait, came = 0, True
                 if isinstance(job, _Call):
                     job.run(self.engine)
                 elif job is not None:
                     self._waiting.append(job)
+        return came
 
     def _drop(self) -> None:
         """Finish what was cancelled or is out of time, wherever it stands."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dspark_local import Runtime
+from dspark_local import Runtime, worker
 from dspark_local.backend.scripted import ScriptedVocab
 from dspark_local.errors import BackendError, ClosedError, DSparkError, OutOfMemoryError
 from dspark_local.testing import scripted_runtime
@@ -103,6 +103,30 @@ def test_a_bug_of_ours_leaves_nobody_waiting(method: str, monkeypatch: pytest.Mo
     with pytest.raises(ClosedError):
         runtime.chat(ASK)
     runtime.close()
+
+
+def test_who_asks_again_at_once_does_not_wait_for_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rest comes when nobody has asked for a while, once, and at the end."""
+    rests: list[int] = []
+    rested = threading.Event()
+
+    def rest() -> None:
+        rests.append(1)
+        rested.set()
+
+    monkeypatch.setattr(worker, "PAUSE", 60.0)
+    scripted = scripted_runtime(ANSWER)
+    with Runtime(scripted._engine, ScriptedVocab(), at_rest=rest) as runtime:
+        for _ in range(3):
+            assert outcome(runtime.chat(ASK)) == ANSWER
+        assert not rests
+    assert rests == [1]
+    monkeypatch.setattr(worker, "PAUSE", 0.01)
+    rested.clear()
+    scripted = scripted_runtime(ANSWER)
+    with Runtime(scripted._engine, ScriptedVocab(), at_rest=rest) as runtime:
+        outcome(runtime.chat(ASK))
+        assert rested.wait(30)
 
 
 def test_what_is_done_at_rest_may_fail(caplog: pytest.LogCaptureFixture) -> None:
