@@ -215,13 +215,13 @@ class Copying:
     def decode(self, spans: list[Span]) -> list[Rows]:
         """The target's own decode, and other logits."""
         return [
-            replace(rows, logits=self._spikes(span)) if span.logits else rows
+            replace(rows, logits=self._spikes(span)) if span.n_outputs else rows
             for span, rows in zip(spans, self._target.decode(spans), strict=True)
         ]
 
     def _spikes(self, span: Span) -> Floats:
-        first = span.start + 1 - len(self._said.prompt)
-        picked = [*self._said.text, *self._said.text[-1:] * len(span.tokens)][first : first + len(span.tokens)]
+        first = span.start + 1 + len(span.tokens) - span.n_outputs - len(self._said.prompt)
+        picked = [*self._said.text, *self._said.text[-1:] * len(span.tokens)][first : first + span.n_outputs]
         logits = np.zeros((len(picked), self._target.n_vocab), np.float32)
         logits[np.arange(len(picked)), picked] = PEAK
         return logits
