@@ -66,15 +66,16 @@ def outlook(model: str, drafter: str = "auto") -> Outlook:
     with TemporaryDirectory(prefix="dspark-local-", ignore_cleanup_errors=True) as folder:
         size, missing, target = _looked_up(wanted.target, Path(folder), checkpoints=False)
         more, lacking, drafts = _looked_up(wanted.drafter, Path(folder), checkpoints=True)
-        choice, refused = _foreseen(wanted, target, drafts, size + more)
-    free = psutil.virtual_memory().available
+        free = psutil.virtual_memory().available
+        choice, refused = _foreseen(wanted, target, drafts, too_large=size + more > free)
     return Outlook(size + more, missing + lacking, free, _disk(), wanted.drafter is not None, choice, refused)
 
 
-def _foreseen(wanted: Wanted, target: Path | None, drafter: Path | None, size: int) -> tuple[Choice | None, str]:
-    """How the pair would be loaded; a checkpoint that is still to be converted counts in `size` alone."""
-    free = psutil.virtual_memory().available
-    if target is None or (wanted.drafter and drafter is None and size > free):
+def _foreseen(
+    wanted: Wanted, target: Path | None, drafter: Path | None, *, too_large: bool
+) -> tuple[Choice | None, str]:
+    """How the pair would be loaded; of a drafter that is still to be converted only the size is known."""
+    if target is None or (wanted.drafter and drafter is None and too_large):
         return None, ""
     try:
         return foresee(Pair(wanted.name, target, drafter, wanted.kind if drafter else None, wanted.looks)), ""

@@ -9,8 +9,8 @@ import pytest
 
 from dspark_local.cli.main import main
 from dspark_local.loading import foresee
-from dspark_local.models import download, registry
-from dspark_local.models.locations import Kind, Pair
+from dspark_local.models import download
+from dspark_local.models.locations import Pair, find
 from dspark_local.models.outline import outline
 from dspark_local.models.registry import Source
 from dspark_local.outlook import outlook
@@ -81,10 +81,4 @@ def test_nothing_is_asked_of_anybody_about_the_demo(hub: Hub) -> None:
     found = outlook("demo")
     assert (found.missing, found.drafter, hub.sent) == (0, True, 0)
     assert found.choice is not None
-    assert foresee(Pair("demo", *_demo(), Kind.DSPARK)).n_ctx == found.choice.n_ctx
-
-
-def _demo() -> tuple[Path, Path]:
-    row = registry.row("demo")
-    files = [source.package for source in (*row.target.values(), *row.drafters)]
-    return tuple(registry.installed_file(name) for name in files if name)[:2]  # type: ignore[return-value]
+    assert foresee(find("demo")).n_ctx == found.choice.n_ctx
