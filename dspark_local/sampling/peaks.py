@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from dspark_local.sampling.truncation import Ids, Logits
 
-_HEIGHT = 32  # logits in a column
-_FEWEST = 64  # columns; a shorter row is read as it is
+_HEIGHT = 16  # logits in a column
+_FEWEST = 128  # columns; a shorter row is read as it is
 _MANY = 4  # a threshold that one column in so many reaches is looked for in the whole row
 _COARSE = 256  # columns that are enough for a small k
 _WIDER = 3  # times k columns, for the k-th largest of their maxima to be near the k-th largest logit
@@ -25,7 +25,7 @@ _WIDER = 3  # times k columns, for the k-th largest of their maxima to be near t
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """A row of logits [n], and the `maxima` of the columns of the matrix [32, n // 32] that it begins with."""
+    """A row of logits [n], and the `maxima` of the columns of the matrix [16, n // 16] that it begins with."""
 
     logits: Logits
     maxima: Logits

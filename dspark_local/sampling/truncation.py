@@ -31,9 +31,9 @@ def candidates(logits: Logits, params: SamplingParams) -> Ids | None:
     `logits` has shape [n]. Of equal logits at a boundary the smaller indices survive, so that the set is a
     function of the logits alone.
     """
-    if params.typical_p >= 1 and params.top_p >= 1 and params.min_p <= 0 and not 0 < params.top_k < logits.size:
-        return None
     ids = top_k(logits, params.top_k) if 0 < params.top_k < logits.size else None
+    if params.typical_p >= 1 and params.top_p >= 1 and params.min_p <= 0:
+        return ids
     if params.typical_p < 1:
         ids = typical_p(logits, ids, params.typical_p)
     if params.top_p < 1:
