@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 FIXED_WIDTH = 4  # what `--fixed-width` means: one of the cheap widths on every kernel that was measured
 MAX_SLOTS = 64
 MOST_KEPT = 4 << 30  # bytes of snapshots, unless more are asked for
+CANDIDATES = ("logits", "backend")  # where a DSpark drafter's likeliest tokens are looked for
 SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how long OpenMP's threads wait for one another (backend.library)
 CRASHING_BUILD = (
     "this build of llama.cpp crashes on this CPU with its fastest 4-bit kernels (AMX and an old compiler), so they are "
@@ -61,6 +62,7 @@ def load(
     *,
     drafter: str | Path = "auto",
     policy: str = "auto",
+    draft_candidates: str = "logits",
     fixed_width: int | None = None,
     ctx_size: int | None = None,
     slots: int = 1,
@@ -75,9 +77,10 @@ def load(
     """Load a target and its drafter, ready to answer.
 
     `model` and `drafter` are what models.locations understands (a name, a hub id, a path); `policy` says how many
-    tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `fixed_width` W makes the text
-    depend on seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number,
-    wait for their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
+    tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `draft_candidates` "backend" has
+    llama.cpp pick a DSpark drafter's likeliest tokens (docs/sampling.md); `fixed_width` W makes the text depend on
+    seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number, wait for
+    their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
     up to `keep_bytes` of memory keep what was said before in a slot that is taken again, 0 for nothing, by default an
     eighth of what is free and at most 4 GiB; `rpc` names rpc-servers (host:port, commas between) over whose memory
     `gpu_layers` of the target are spread, and nothing is fitted then; `progress` hears (stage, share from 0 to 1).
@@ -90,6 +93,7 @@ def load(
         fixed_width=fixed_width, slots=slots, threads=threads, max_waiting=max_waiting, keep_bytes=keep_bytes
     )
     check_name(policy)
+    _check_candidates(draft_candidates, rpc)
     report = progress or (lambda _stage, _share: None)
     pair = find(model, drafter, report)
     report("checking", 0.0)
@@ -101,6 +105,7 @@ def load(
     extra_buffers = _try_out(files, 0 if rpc else choice.layers.target)
     if found.small and extra_buffers:
         extra_buffers = _try_out(found.small, choice.layers.draft)
+    candidates = draft_candidates == "backend" and _picks(found, choice.layers.target, extra_buffers)
 
     # llama.cpp is loaded here and no sooner, so that a wrong name or file is told at once
     from dspark_local.backend import rpc as backend_rpc  # noqa: PLC0415
@@ -156,13 +161,13 @@ def load(
             if found.vocabulary:
                 opened = opening.model(draft_model, found.vocabulary, target, shape)
             else:
-                opened = opening.block(draft_model, files, target, shape)
+                opened = opening.block(draft_model, files, target, shape, candidates=candidates)
         else:
             opened = opening.lookup(target, shape)
         if found.looks and kind is not Kind.LOOKUP:
             opened = opening.beside_lookup(opened)
         undo.callback(opened.drafter.close)
-        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc))
+        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc, *["candidates"] * candidates))
         if reckons(policy) and (remeasure or not known.measured):
             measure(
                 known.costs,
@@ -330,6 +335,27 @@ def _check(
         raise UsageError(f"max-waiting must be 0 or more, not {max_waiting}")
     if keep_bytes is not None and keep_bytes < 0:
         raise UsageError(f"keep-bytes must be 0 (nothing is kept) or more, not {keep_bytes}")
+
+
+def _check_candidates(draft_candidates: str, rpc: str | None) -> None:
+    if draft_candidates not in CANDIDATES:
+        raise UsageError(f"draft-candidates are looked for in {' or '.join(CANDIDATES)}, not {draft_candidates!r}")
+    if draft_candidates == "backend" and rpc:  # which says of every operator that it has it, and dies of those it lacks
+        raise UsageError("--draft-candidates backend and --rpc do not go together; leave one out")
+
+
+def _picks(found: _Found, gpu_layers: int, extra_buffers: bool) -> bool:  # noqa: FBT001 - as _try_out says it
+    """Whether llama.cpp can pick the drafter's candidates: tried in a child process, for a mistake there is fatal."""
+    spec = found.files.spec
+    if not (spec and spec.has_markov):
+        _logger.warning("--draft-candidates backend is for DSpark drafters, and changes nothing here")
+        return False
+    assert found.files.draft
+    files = found.files.target.path, found.files.draft.path
+    verdict = probe_once(*files, use_extra_bufts=extra_buffers, gpu_layers=gpu_layers, candidates=True)
+    if not verdict.ok:
+        _logger.warning("the drafter's candidates are looked for in its logits: %s", verdict.detail)
+    return verdict.ok
 
 
 def _try_out(files: Inspection, gpu_layers: int) -> bool:

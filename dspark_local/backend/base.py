@@ -93,11 +93,15 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Request for one draft block: the anchor and its absolute position."""
+    """Request for one draft block: the anchor and its absolute position.
+
+    Whoever asks for it looks at the likeliest `MOST` tokens of each row only (backend.candidates) if it isn't `whole`.
+    """
 
     slot: int
     start: int
     anchor: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,14 @@ class Drafted:
     """One block as the drafter's graph proposes it.
 
     `logits` [γ, n_vocab], row k biased by the graph's own greedy choice before it; `confidences` [γ], c_k of
-    [P §3.2.1], or None without a confidence head; `lattice` of a DFlash 2 drafter only.
+    [P §3.2.1], or None without a confidence head; `lattice` of a DFlash 2 drafter only. Of a block that isn't whole
+    there may be `ids` [γ, n], ascending, of the likeliest tokens: then `logits` [γ, n] are theirs.
     """
 
     logits: Floats
     confidences: Floats | None
     lattice: Lattice | None = None
+    ids: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dspark_local.sampling.peaks import Peaks
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
+
+    from dspark_local.sampling.truncation import Ids
 
 MOST = 256  # they are chosen under the other bias, so there must be enough of them
 
@@ -18,16 +21,24 @@ MOST = 256  # they are chosen under the other bias, so there must be enough of t
 class Candidates:
     """Logits [n] of the tokens `ids`, ascending."""
 
-    ids: npt.NDArray[np.int64]
+    ids: Ids
     logits: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, logits: npt.NDArray[np.float32]) -> Candidates:
-        """Those of a row [n_vocab]."""
-        ids = Peaks.of(logits).largest(MOST)
-        return cls(ids, logits[ids])
+    def of(cls, logits: npt.NDArray[np.float32], ids: Ids | None = None) -> Candidates:
+        """Those of a row [n_vocab]; or of one that a backend has looked through: [n] of the tokens `ids`."""
+        if ids is None:
+            ids = Peaks.of(logits).largest(MOST)
+            logits = logits[ids]
+        return cls(ids, logits)
 
     @property
     def greedy(self) -> int:
         """The likeliest, of equal ones the smallest."""
         return int(self.ids[self.logits.argmax()])
+
+
+def ordered(ids: npt.NDArray[np.integer], logits: npt.NDArray[np.float32]) -> tuple[Ids, npt.NDArray[np.float32]]:
+    """Tokens of rows and their logits, [n, k] each, by ascending token: a backend has them in any order."""
+    order = ids.argsort(axis=1)
+    return np.take_along_axis(ids, order, axis=1).astype(np.int64), np.take_along_axis(logits, order, axis=1)

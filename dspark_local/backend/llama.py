@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dspark_local.backend import symbols
-from dspark_local.backend.base import Drafted, Lattice, Rows
+from dspark_local.backend.base import Block, Drafted, Lattice, Rows
 from dspark_local.backend.library import api
 from dspark_local.backend.memory import Batch, floats
 from dspark_local.backend.model import Context, context_params
 from dspark_local.backend.taps import taps_for
+from dspark_local.backend.topk import TopK
 from dspark_local.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dspark_local.backend.base import Block, Features, Floats, Shape, Span
+    import numpy.typing as npt
+
+    from dspark_local.backend.base import Features, Floats, Shape, Span
     from dspark_local.backend.model import Model
     from dspark_local.formats.dflash import DraftSpec
 
 N_DECODE = 256  # the engine's prefill chunk: compute and tap buffers grow with it
 N_INJECT = 512  # rows of an injection
+_logger = logging.getLogger(__name__)
 
 
 class LlamaTarget:
@@ -131,9 +136,14 @@ def _gives_away(model: Model, shape: Shape) -> bool:
 
 
 class LlamaDraft:
-    """A DSpark or DFlash drafter beside its target: an embedding batch injects, a token batch drafts."""
+    """A DSpark or DFlash drafter beside its target: an embedding batch injects, a token batch drafts.
 
-    def __init__(self, model: Model, target: LlamaTarget, spec: DraftSpec, shape: Shape) -> None:
+    With `candidates` the graph itself picks the likeliest tokens of rows that aren't wanted whole, where it can.
+    """
+
+    def __init__(
+        self, model: Model, target: LlamaTarget, spec: DraftSpec, shape: Shape, *, candidates: bool = False
+    ) -> None:
         self.block_size = spec.block_size if spec.sample_from_anchor else spec.block_size - 1
         self._spec = spec
         self._first = 0 if spec.sample_from_anchor else 1  # row 0 is no prediction otherwise
@@ -156,6 +166,19 @@ class LlamaDraft:
         self.n_batch = self._context.n_batch
         self.forgetful = _gives_away(model, shape)
         self._features = Batch(self.n_batch, width=len(spec.target_layers) * target.context.model.n_embd)
+        self._top: TopK | None = None
+        if candidates:
+            self._pick_candidates(shape.n_slots)
+
+    def _pick_candidates(self, n_slots: int) -> None:
+        """Have the graph pick them, tried with all slots at once: no later decode reserves more."""
+        self._top = TopK(self._context.pointer, self._context.model.n_vocab)
+        try:
+            self.draft([Block(slot, 0, 0, whole=False) for slot in range(n_slots)], 1)
+        except BackendError as error:
+            _logger.warning("%s, so the drafter's are looked for in its logits", error)
+            self._top.drop()
+            self._top = None
 
     @property
     def busy(self) -> float:
@@ -177,14 +200,21 @@ class LlamaDraft:
         self._tokens.clear()
         for block in blocks:
             self._tokens.add(block.slot, block.start, [block.anchor, *masks])
+            if self._top:
+                self._top.want(block.slot, not block.whole)
         self._context.decode(self._tokens)
         for block in blocks:
             self._context.rewind(block.slot, block.start)
         pointer = self._context.pointer
         logits = floats(api.llama_get_logits(pointer), n * len(blocks), self._context.model.n_vocab)
         beside = self._beside(n * len(blocks))
-        rows = [slice(i * n + self._first, (i + 1) * n) for i in range(len(blocks))]
-        return [self._drafted(logits[r], None if beside is None else beside[r]) for r in rows]
+        drafted = []
+        for i, block in enumerate(blocks):
+            rows = slice(i * n + self._first, (i + 1) * n)
+            found = None if block.whole or not self._top else self._top.rows(rows.start, gamma)
+            ids, own = found or (None, logits[rows])
+            drafted.append(self._drafted(own, None if beside is None else beside[rows], ids))
+        return drafted
 
     def _beside(self, n: int) -> Floats | None:
         """What the graph says beside logits [n, width]: one confidence, repeated over a row; or DFlash 2's lattice."""
@@ -192,12 +222,12 @@ class LlamaDraft:
             return None
         return floats(symbols.get_embeddings_nextn(self._context.pointer), n, self._context.model.n_embd)
 
-    def _drafted(self, logits: Floats, beside: Floats | None) -> Drafted:
+    def _drafted(self, logits: Floats, beside: Floats | None, ids: npt.NDArray[np.int64] | None) -> Drafted:
         k = self._spec.selector
         if beside is None:
-            return Drafted(logits, None)
+            return Drafted(logits, None, ids=ids)
         if not k:
-            return Drafted(logits, beside[:, 0])
+            return Drafted(logits, beside[:, 0], ids=ids)
         scores = beside[:, k : k + k * k].reshape(-1, k, k)
         return Drafted(logits, None, Lattice(beside[:, :k].astype(np.int64), scores))
 
@@ -222,4 +252,6 @@ class LlamaDraft:
     def close(self) -> None:
         """Free the context, then the weights."""
         self._context.close()
+        if self._top:
+            self._top.free()
         self._context.model.close()

@@ -67,10 +67,17 @@ class Prober:
             self._worker = None
 
     def check(
-        self, target: Path, draft: Path | None = None, *, use_extra_bufts: bool = True, gpu_layers: int = 0
+        self,
+        target: Path,
+        draft: Path | None = None,
+        *,
+        use_extra_bufts: bool = True,
+        gpu_layers: int = 0,
+        candidates: bool = False,
     ) -> Verdict:
         """Load a target, and the drafter for it; run one round. Raises BackendError without a child."""
-        said = self._ask(target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers)
+        options = {"use_extra_bufts": use_extra_bufts, "gpu_layers": gpu_layers, "candidates": candidates}
+        said = self._ask(target, draft, **options)
         return said if isinstance(said, Verdict) else Verdict(ok=said["ok"], detail=said["detail"])
 
     def appraise(

@@ -29,6 +29,7 @@ def probe_once(
     *,
     use_extra_bufts: bool = True,
     gpu_layers: int = 0,
+    candidates: bool = False,
     cache: Path | None = None,
 ) -> Verdict:
     """Probe the files, or recall what a probe of the same files by the same build on this CPU said.
@@ -39,12 +40,15 @@ def probe_once(
     """
     path = cache or Path(platformdirs.user_cache_dir("dspark-local")) / "probes.json"
     facts = identity.files([target, *([draft] if draft else [])])
-    key = identity.digest(facts, use_extra_bufts, gpu_layers, identity.machine())
+    options = (use_extra_bufts, gpu_layers, *["candidates"] * candidates)
+    key = identity.digest(facts, *options, identity.machine())
     known = _load(path)
     if key in known:
         return known[key]
     with Prober() as prober:
-        verdict = prober.check(target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers)
+        verdict = prober.check(
+            target, draft, use_extra_bufts=use_extra_bufts, gpu_layers=gpu_layers, candidates=candidates
+        )
     if verdict.ok or (verdict.died and "SIGKILL" not in verdict.detail):
         _save(path, dict([*_load(path).items(), (key, verdict)][-_MOST:]))
     return verdict

@@ -36,13 +36,17 @@ _ALL_BYTES = bytes(range(1, 256)).decode("latin-1")  # a vocabulary without byte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to try: a target, a drafter for it or none, and how; with a `shape`, only what they would take in it."""
+    """What to try: a target, a drafter for it or none, and how; with a `shape`, only what they would take in it.
+
+    `candidates` as in LlamaDraft.
+    """
 
     target: str
     draft: str | None = None
     gpu_layers: int = 0
     use_extra_bufts: bool = True
     threads: int = 1
+    candidates: bool = False
     shape: Shape | None = None
 
 
@@ -76,7 +80,8 @@ def _round(job: Job, held: ExitStack) -> None:
     tokens = [i % model.n_vocab for i in range(_N_TOKENS)]
     rows = target.decode([Span(0, 0, tokens, outputs=0)])[0]
     if job.draft and spec:
-        draft = held.enter_context(closing(LlamaDraft(_model(job, job.draft), target, spec, shape)))
+        weights = _model(job, job.draft)
+        draft = held.enter_context(closing(LlamaDraft(weights, target, spec, shape, candidates=job.candidates)))
         assert rows.hidden is not None
         draft.inject([Features(0, 0, rows.hidden)])
         drafted = draft.draft([Block(0, _N_TOKENS, tokens[-1])], draft.block_size)[0]

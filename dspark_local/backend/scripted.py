@@ -153,7 +153,7 @@ class ScriptedDraft(_Cached):
     """A draft model over a ScriptedTarget's hidden states.
 
     Row k of a block is `logits(prefix)` of the prefix that ends with the k most likely tokens before it, as a
-    graph that chains by argmax has it.
+    graph that chains by argmax has it. With `candidates` it answers with so many tokens a row where a block lets it.
     """
 
     logits: LogitsOf
@@ -163,6 +163,7 @@ class ScriptedDraft(_Cached):
     n_slots: int = 1
     forgetful: bool = False
     confidence: float | None = 0.9
+    candidates: int | None = None
     seconds: float = 0.0
     busy: float = 0.0
     caches: list[list[int]] = field(default_factory=list)
@@ -193,7 +194,11 @@ class ScriptedDraft(_Cached):
             rows.append(self.logits(tuple(prefix)))
             prefix.append(int(np.argmax(rows[-1])))
         confidences = None if self.confidence is None else np.full(gamma, self.confidence, np.float32)
-        return Drafted(np.stack(rows), confidences)
+        logits = np.stack(rows)
+        if block.whole or not self.candidates:
+            return Drafted(logits, confidences)
+        ids = np.sort(np.argsort(-logits, axis=1, kind="stable")[:, : self.candidates], axis=1)
+        return Drafted(np.take_along_axis(logits, ids, axis=1), confidences, ids=ids)
 
     def close(self) -> None:
         """Nothing is held."""

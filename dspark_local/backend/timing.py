@@ -45,7 +45,7 @@ class Timing:
         assert self._draft is not None
         n = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= self._draft.block_size)
         began = self._draft.busy
-        self._draft.draft([Block(slot, 0, slot) for slot in range(n)], rows // n)
+        self._draft.draft([Block(slot, 0, slot, whole=False) for slot in range(n)], rows // n)
         return self._draft.busy - began
 
     def inject(self, rows: int) -> float:

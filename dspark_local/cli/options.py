@@ -12,7 +12,7 @@ import click
 
 from dspark_local.chat import Message
 from dspark_local.errors import UsageError
-from dspark_local.loading import FIXED_WIDTH, MAX_SLOTS, load
+from dspark_local.loading import CANDIDATES, FIXED_WIDTH, MAX_SLOTS, load
 from dspark_local.models.locations import Kind
 from dspark_local.types import SamplingParams
 
@@ -29,6 +29,7 @@ class Options:
     drafter: str = "auto"
     no_draft: bool = False
     policy: str = "auto"
+    draft_candidates: str = "logits"
     fixed_width: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)  # fields of SamplingParams that were given
     max_tokens: int | None = None
@@ -72,6 +73,7 @@ class Options:
             model,
             drafter=self.chosen_drafter,
             policy=self.policy,
+            draft_candidates=self.draft_candidates,
             fixed_width=FIXED_WIDTH if self.fixed_width else None,
             ctx_size=self.ctx_size,
             slots=self.slots,
@@ -112,6 +114,13 @@ _DRAFTING = (
         default="auto",
         show_default=True,
         help="How many tokens a round drafts: auto, plain, fixed:N, threshold:P or paper.",
+    ),
+    click.option(
+        "--draft-candidates",
+        type=click.Choice(CANDIDATES),
+        default="logits",
+        show_default=True,
+        help="Find a DSpark drafter's likeliest tokens in its logits, or have llama.cpp do it where they are.",
     ),
     click.option(
         "--fixed-width",

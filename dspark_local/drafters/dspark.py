@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dspark_local.backend.base import Block, Features
-from dspark_local.backend.candidates import Candidates
+from dspark_local.backend.candidates import MOST, Candidates
 from dspark_local.drafters.base import Proposal
 from dspark_local.errors import BackendError
 
@@ -66,7 +66,7 @@ class DSpark:
 
     def propose(self, sequences: Many[Sequence], gamma: int) -> list[Proposal]:
         """One block of γ tokens for each sequence, all in one decode."""
-        blocks = [Block(s.slot, s.start, s.anchor) for s in sequences]
+        blocks = [Block(s.slot, s.start, s.anchor, whole=not s.sampler.looks_at(MOST)) for s in sequences]
         drafted = self._draft.draft(blocks, gamma)
         return [self._pick(s, d) for s, d in zip(sequences, drafted, strict=True)]
 
@@ -77,13 +77,15 @@ class DSpark:
         walk = sequence.walk.fork()
         previous = chained = sequence.anchor  # the token picked for the row before, and the graph's own
         for k, logits in enumerate(drafted.logits):
+            ids = None if drafted.ids is None else drafted.ids[k]
             confidence = 1.0 if drafted.confidences is None else float(drafted.confidences[k])
             if self._head and previous != chained:
-                row = Candidates.of(logits)
+                row = Candidates.of(logits, ids)
                 rebased = self._head.rebase(row, confidence, chained, previous)
                 token, confidence, chained = walk.pick(rebased.logits, row.ids), rebased.confidence, row.greedy
             else:
-                token, chained = walk.pick(logits), int(logits.argmax())
+                best = int(logits.argmax())
+                token, chained = walk.pick(logits, ids), best if ids is None else int(ids[best])
             if token is None:
                 break
             previous = token

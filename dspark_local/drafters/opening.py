@@ -33,11 +33,13 @@ class Opened:
     timing: Callable[[], Timed]
 
 
-def block(weights: Model, files: Inspection, target: LlamaTarget, shape: Shape) -> Opened:
-    """A DSpark or DFlash drafter beside its target."""
+def block(
+    weights: Model, files: Inspection, target: LlamaTarget, shape: Shape, *, candidates: bool = False
+) -> Opened:
+    """A DSpark or DFlash drafter beside its target; `candidates` as in LlamaDraft, for DSpark only."""
     assert files.draft
     assert files.spec
-    draft = LlamaDraft(weights, target, files.spec, shape)
+    draft = LlamaDraft(weights, target, files.spec, shape, candidates=candidates)
     drafter = DSpark(draft, MarkovHead(files.draft)) if files.spec.has_markov else DFlash(draft)
     return Opened(drafter, lambda: Timing(target, draft, width=shape.width, padded=not shape.unified))
 

@@ -53,14 +53,16 @@ class Rows:
         A few hundred rows at a time: BLAS would multiply more of them on threads, which a busy machine stalls. Raises
         as indexing does.
         """
+        product: Floats
         if self.kind.name != "Q8_0":
-            product: Floats = np.einsum("nj,j->n", self[indices], vector)
+            product = np.einsum("nj,j->n", self[indices], vector)
             return product
         encoded = self.encoded.take(indices, axis=0)
         blocks = encoded.view(np.int8).astype(np.float32).reshape(len(encoded), -1, _Q8_0.itemsize)
         weights = blocks[..., _Q8_0.itemsize - 32 :].transpose(1, 0, 2)  # all bytes are turned, which is sooner
         parts = np.matmul(weights, vector.reshape(-1, 32, 1))  # a block is multiplied before it is scaled
-        return np.einsum("bni,nb->n", parts, encoded.view(_Q8_0)["d"].astype(np.float32))
+        product = np.einsum("bni,nb->n", parts, encoded.view(_Q8_0)["d"].astype(np.float32))
+        return product
 
 
 def _q8_0(encoded: Bytes) -> Floats:

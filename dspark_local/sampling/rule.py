@@ -47,6 +47,12 @@ class Sampler:
         seed = secrets.randbits(32) if params.seed is None else params.seed
         return cls(params, seed, breakers or {}, constraint)
 
+    def looks_at(self, most: int) -> bool:
+        """Whether a pick depends on no more than the `most` largest logits of a row, whatever came before it."""
+        params = self.params
+        adds = params.penalises or params.dry_multiplier or params.logit_bias or self.constraint
+        return not adds and (params.likeliest or 0 < params.top_k <= most)
+
     def pick(
         self,
         logits: Logits,
