@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
     from dspark_local.backend.base import Draft, Drafted, Floats, Rebased
+    from dspark_local.sampling.truncation import Ids
     from dspark_local.sequence import Sequence
 
 
@@ -75,6 +76,7 @@ class DSpark:
         tokens: list[int] = []
         confidences: list[float] = []
         walk = sequence.walk.fork()
+        greedy = sequence.sampler.looks_at(1)  # then picks are the graph's own, and each row is looked at once
         previous = chained = sequence.anchor  # the token picked for the row before, and the graph's own
         for k, logits in enumerate(drafted.logits):
             ids = None if drafted.ids is None else drafted.ids[k]
@@ -84,8 +86,8 @@ class DSpark:
                 rebased = self._head.rebase(row, confidence, chained, previous)
                 token, confidence, chained = walk.pick(rebased.logits, row.ids), rebased.confidence, row.greedy
             else:
-                best = int(logits.argmax())
-                token, chained = walk.pick(logits, ids), best if ids is None else int(ids[best])
+                token = walk.pick(logits, ids)
+                chained = token if greedy and token is not None else _best(logits, ids)
             if token is None:
                 break
             previous = token
@@ -170,3 +172,9 @@ class DSpark:
     def close(self) -> None:
         """Free the draft model."""
         self._draft.close()
+
+
+def _best(logits: Floats, ids: Ids | None) -> int:
+    """The likeliest token of a row, of equal ones the smallest."""
+    best = int(logits.argmax())
+    return best if ids is None else int(ids[best])
