@@ -35,7 +35,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--patience", type=click.IntRange(min=1), default=8, show_default=True, help="Judgements to wait.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--cache", metavar="GIB", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True)
-@click.option("--dtype", type=click.Choice(["bf16", "f32"]), default="bf16", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["bf16", "f32"]), default="bf16", show_default=True, help="bf16: where that is quick."
+)
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
 @click.option("--threads", metavar="N", type=click.IntRange(min=1), help="CPU threads.  [default: physical cores]")
 @click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers of the target on the GPU.")

@@ -16,6 +16,7 @@ from dspark_local.loading import default_threads
 from dspark_local.training.heads import TorchHeads
 from dspark_local.training.loop import Run
 from dspark_local.training.network import Drafter
+from dspark_local.training.precision import quicker
 from dspark_local.training.states import StateCache, check_head
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def prepare(plan: Plan) -> None:
 
 def heads(target: TargetFile, plan: Plan) -> TorchHeads:
     """The target's ends, where and how precisely the drafter is trained."""
-    return TorchHeads(target, device=plan.device, dtype=torch.bfloat16 if plan.kept == "bf16" else torch.float32)
+    dtype = quicker(plan.device) if plan.kept == "bf16" else torch.float32
+    return TorchHeads(target, device=plan.device, dtype=dtype)
 
 
 @contextmanager

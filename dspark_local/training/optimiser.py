@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
-    """Nearest orthogonal matrices of `batch [n, rows, cols]` by Newton–Schulz (Jordan et al. 2024, Muon)."""
-    x: Tensor = batch.bfloat16()
-    transposed = x.shape[1] > x.shape[2]
-    x = x.transpose(1, 2) if transposed else x
+    """Nearest orthogonal matrices of `batch [n, rows, cols]` by Newton–Schulz (Jordan et al. 2024, Muon).
+
+    In the precision of the batch: bfloat16 is enough for it, and slow where the network is not in bfloat16.
+    """
+    transposed = batch.shape[1] > batch.shape[2]
+    x: Tensor = batch.transpose(1, 2) if transposed else batch
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)

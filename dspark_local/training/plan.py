@@ -19,9 +19,9 @@ GIB = 1 << 30
 class Plan:
     """What the user chose; None of a drafter's shape: what its target's depth suggests.
 
-    `kept` is the precision of states and network; `cache` the bytes that the states may take; `finetune` a drafter's
-    GGUF or checkpoint to start from; `name` under which the pair is registered; `file` the GGUF to write, of `type`
-    (Q8_0, or F16 where rows do not divide into blocks of 32).
+    `kept` is the precision of the states, and of the network where the device is quick at it; `cache` the bytes that
+    the states may take; `finetune` a drafter's GGUF or checkpoint to start from; `name` under which the pair is
+    registered; `file` the GGUF to write, of `type` (Q8_0, or F16 where rows do not divide into blocks of 32).
     """
 
     schedule: Schedule

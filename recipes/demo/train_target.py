@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from dspark_local.training.optimiser import MasteredOptimiser, rate_at
+from dspark_local.training.precision import quicker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def main() -> None:
     unseen = [chat_row(tokenizer, [turn]) for turn in material.held_out_turns(64)]
     unseen_ids, unseen_learn = next(batches([row for row in unseen if len(row.ids) <= 192], 48 * 192, 0))
 
-    target = (Target() if options.resume is None else read_target(folder)).bfloat16()
+    target = (Target() if options.resume is None else read_target(folder)).to(quicker("cpu"))
     optimiser = MasteredOptimiser(target, matrix_rate=0.02, other_rate=4e-3)
     data = endless(material, tokenizer, options.resume or 0)
     began, seen, recent = time.perf_counter(), 0, list[float]()

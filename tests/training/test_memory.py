@@ -32,8 +32,8 @@ def resident() -> list[int]:
     plan = Plan(schedule=Schedule(steps=STEPS), threads=1)
     fit.prepare(plan)
     target = TargetFile.open(find("demo", "none").target)
-    drafter = Drafter(design(target.gguf)).bfloat16()
     heads = fit.heads(target, plan)
+    drafter = Drafter(design(target.gguf)).to(heads.dtype)
     rng = np.random.default_rng(0)
     texts = [Text.said([1] * 16, [2] * n, ended=True, temperature=0.0) for n in rng.integers(20, 150, 400).tolist()]
     width, taps = drafter.design.shape.hidden_size, len(drafter.design.taps)
