@@ -93,9 +93,10 @@ class Bench:
         return f"The same decodes with nothing between them:\n\n{peer_tables.ceiling(shares)}"
 
     def crowd(self, sizes: Sequence[int]) -> str:
-        """So many requests at once, prefill included. Raises what loading raises, and BackendError."""
+        """So many requests at once, greedily, prefill included. Raises what loading raises, and BackendError."""
         levels = [self._level(n) for n in sizes]
-        parts = ["Total tokens per second of requests that come at once, prefill included:", peer_tables.crowds(levels)]
+        about = "Total tokens per second of requests that come at once, T = 0, prefill included:"
+        parts = [about, peer_tables.crowds(levels)]
         parts += [peer_tables.crowd_ratios(levels, name) for name in self.policies]
         return "\n\n".join(parts)
 
@@ -103,7 +104,8 @@ class Bench:
         wider = replace(self.load, slots=n)
         with self._ours(wider, [PLAIN, *self.policies]) as ours, self._servers(wider) as theirs:
             questions = self._questions(ours)
-            asked = [questions[i % len(questions)] for i in range(n)]
+            # greedily, for a drawn text may end sooner on one side, which then answers fewer at once
+            asked = [replace(questions[i % len(questions)], temperature=0.0) for i in range(n)]
             _warm([*theirs.values(), *ours.values()], asked[0])
             contestants = {
                 (who, name): lambda crowd, one=one: one.crowd(crowd, self.tokens)
