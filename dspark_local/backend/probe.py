@@ -7,6 +7,7 @@ that one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -178,5 +179,6 @@ class _Worker:
         self._process.wait()
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):  # of a job that a dead child never read
+            self._process.stdin.close()
         self._stderr.close()

@@ -97,6 +97,17 @@ def test_closing_ends_the_child_and_may_be_repeated(files: dict[str, Path]) -> N
     prober.close()
 
 
+def test_a_child_that_is_gone_is_an_answer(files: dict[str, Path]) -> None:
+    """One that ended between two jobs, too: a verdict, and another child for the next."""
+    with Prober(threads=1) as prober:
+        assert prober.check(files["target"]).ok
+        assert prober._worker
+        prober._worker._process.kill()
+        prober._worker._process.wait()
+        assert prober.check(files["target"]).died
+        assert prober.check(files["target"]).ok
+
+
 class Counting:
     """Stands in for Prober and counts what it is asked."""
 
