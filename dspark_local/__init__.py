@@ -8,9 +8,12 @@ with dspark_local.load("demo") as runtime:
             print(event.text, end="", flush=True)
 """
 
-import logging
+from __future__ import annotations
 
-from dspark_local.chat import Message
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from dspark_local.errors import (
     BackendError,
     ClosedError,
@@ -30,10 +33,6 @@ from dspark_local.errors import (
     UsageError,
 )
 from dspark_local.events import Event, Finish, RoundDone, Text, Thinking, ToolCall
-from dspark_local.generation import Generation
-from dspark_local.loading import load
-from dspark_local.runtime import Info, Runtime
-from dspark_local.tools.toolset import Tool
 from dspark_local.types import (
     FinishReason,
     Round,
@@ -44,6 +43,13 @@ from dspark_local.types import (
     TokenLogprobs,
     Why,
 )
+
+if TYPE_CHECKING:
+    from dspark_local.chat import Message
+    from dspark_local.generation import Generation
+    from dspark_local.loading import load
+    from dspark_local.runtime import Info, Runtime
+    from dspark_local.tools.toolset import Tool
 
 __all__ = [
     "BackendError",
@@ -84,4 +90,26 @@ __all__ = [
     "load",
 ]
 
+# Imported when they are first asked for: a second that `--help`, or the child that tries a file out, need not spend.
+_LATER = {
+    "Generation": "generation",
+    "Info": "runtime",
+    "Message": "chat",
+    "Runtime": "runtime",
+    "Tool": "tools.toolset",
+    "load": "loading",
+}
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent, unless the app wants to hear
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
