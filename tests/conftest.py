@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
+from hypothesis import settings
+
+# Before numpy is imported: its matrices are small here, and on two cores BLAS's threads take five times the CPU time.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,13 +22,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = str(tmp_path_factory.mktemp("cache"))
+    root = str(tmp_path_factory.mktemp("cache"))
+    folder = f"{root}/dspark-local"  # where a child process looks too
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platformdirs, "user_cache_dir", lambda *_: folder)
         patch.setattr(platformdirs, "user_config_dir", lambda *_: folder)
         patch.setattr(platformdirs, "user_data_dir", lambda *_: folder)
-        patch.setenv("XDG_CACHE_HOME", folder)  # for child processes
-        patch.setenv("XDG_CONFIG_HOME", folder)
+        patch.setenv("XDG_CACHE_HOME", root)  # for child processes
+        patch.setenv("XDG_CONFIG_HOME", root)
         yield
 
 

@@ -89,7 +89,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(VALUES)
 def test_no_schema_is_our_mistake(schema: Any) -> None:
     """However malformed: a grammar that is sound, or one line."""
