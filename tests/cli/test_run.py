@@ -175,13 +175,14 @@ def test_a_limit_is_named(dspark: Command) -> None:
 def test_options_reach_the_loader(dspark: Command, loads: list[Call]) -> None:
     """Each of them under the loader's own name."""
     arguments = ["--drafter", "d.gguf", "--policy", "fixed:5", "--fixed-width", "--ctx-size", "512", "--threads", "1"]
-    dspark("run", "some.gguf", "Hi", *arguments, "--gpu-layers", "0")
+    dspark("run", "some.gguf", "Hi", *arguments, "--gpu-layers", "0", "--draft-candidates", "backend")
     (call,) = loads
     assert call.model == "some.gguf"
     del call.options["progress"]
     assert call.options == {
         "drafter": "d.gguf",
         "policy": "fixed:5",
+        "draft_candidates": "backend",
         "fixed_width": 4,
         "ctx_size": 512,
         "slots": 1,
