@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from textual._styles_cache import StylesCache
 from textual.widget import Widget
 from textual.widgets import Collapsible, Digits, Sparkline, Static
 
@@ -380,7 +381,7 @@ async def test_settings_reach_the_runtime() -> None:
 
 
 async def test_what_left_the_screen_leaves_memory() -> None:
-    """Textual's own footer kept every key that it ever showed."""
+    """Textual's own footer kept every key that it ever showed, and a cache of its own the lines of 1024 widgets."""
     async with chatting(scripted_runtime("Yes.")) as chat:
         for question in "ab":
             await chat.ask(question)
@@ -391,3 +392,5 @@ async def test_what_left_the_screen_leaves_memory() -> None:
         gc.collect()
         kept = [found for found in gc.get_objects() if isinstance(found, Widget) and found.app is chat.app]
         assert not [widget for widget in kept if not widget.is_attached]
+        lines = {id(widget._styles_cache) for widget in kept}
+        assert not [found for found in gc.get_objects() if isinstance(found, StylesCache) and id(found) not in lines]

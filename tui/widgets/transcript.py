@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual._styles_cache import StylesCache
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
@@ -121,6 +122,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def _remove(self, widgets: Sequence[Widget]) -> None:
         await self.query_one("#turns").remove_children(list(widgets))
+        StylesCache.get_inner_outer.cache_clear()  # it is keyed by what holds a widget's lines, and so kept 1024 of those
 
     def tint(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Show answers by origin, or as Markdown."""
