@@ -115,7 +115,7 @@ async def _chat_on(app: ChatApp) -> None:
         await _until(lambda: isinstance(app.screen, ChatScreen))
         dialogue = cast("ChatScreen", app.screen).dialogue
         while True:
-            await _ask(pilot, f"question {chance.random()}")
+            await _ask(pilot, f"q{chance.randrange(1000)}")
             await asyncio.sleep(chance.uniform(0, 1))
             for _ in range(chance.randrange(4)):
                 await pilot.press(chance.choice(DEEDS))

@@ -94,7 +94,7 @@ async def _case(name: str, key: str, text: str, rate: float, size: tuple[int, in
                 await pilot.press(key)
             await pilot.press(*"Go", "enter")
             watching = asyncio.create_task(lateness.watch())
-            await _until(lambda: len(dialogue.talk.turns) == 2 and not dialogue.answering)  # noqa: PLR2004 - the answer too
+            await _until(lambda: len(dialogue.talk.turns) == 2 and not dialogue.answering)
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

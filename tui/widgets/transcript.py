@@ -122,7 +122,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def _remove(self, widgets: Sequence[Widget]) -> None:
         await self.query_one("#turns").remove_children(list(widgets))
-        StylesCache.get_inner_outer.cache_clear()  # it is keyed by what holds a widget's lines, and so kept 1024 of those
+        StylesCache.get_inner_outer.cache_clear()  # whose keys hold lines, those of 1024 widgets
 
     def tint(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Show answers by origin, or as Markdown."""
