@@ -224,8 +224,7 @@ class Dialogue(Reading):
             before = [n for n in self.talk.questions if self._editing is None or n < self._editing]
         if before:
             self._edit(before[-1])
-            self.prompt.text = self.talk.turns[before[-1]].content
-            self.prompt.move_cursor(self.prompt.document.end)
+            self.prompt.write(self.talk.turns[before[-1]].content)
             self.prompt.focus()
 
     async def action_branch(self, by: int) -> None:

@@ -10,6 +10,7 @@ from textual.widgets import TextArea
 
 from dspark_local.errors import UsageError
 from dspark_local.tui.editor import edited
+from dspark_local.tui.folds import Folds
 from dspark_local.tui.messages import Submitted
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Prompt(TextArea):
         self._complete = complete  # the rest of what stands before the cursor
         self._history: list[str] = []  # while the user leafs: those, and what was being written
         self._at = 0
+        self._folds = Folds()
         super().__init__(
             placeholder="Ask something", highlight_cursor_line=False, show_line_numbers=False, tab_behavior="focus"
         )
@@ -61,10 +63,14 @@ class Prompt(TextArea):
             event.prevent_default()
             await self.run_action(action)
 
+    def on_paste(self, event: events.Paste) -> None:
+        """Take it in; a mark stands for a long one."""
+        event.text = self._folds.fold(event.text)
+
     def action_send(self) -> None:
         """Tell the screen, unless there is nothing to send."""
         if self.text.strip():
-            text = self.text.strip("\n")
+            text = self._folds.unfold(self.text).strip("\n")
             self.clear()
             self._history = []
             self.post_message(Submitted(text))
@@ -99,17 +105,15 @@ class Prompt(TextArea):
         at = min(len(self._history) - 1, max(0, self._at + by))
         if at != self._at:
             self._at = at
-            self.text = self._history[at]
-            self.move_cursor(self.document.end)
+            self.write(self._history[at])
 
     def action_edit_outside(self) -> None:
         """Write in the user's own editor."""
         try:
             with self.app.suspend():
-                self.text = edited(self.text)
+                self.write(edited(self._folds.unfold(self.text)))
         except (UsageError, SuspendNotSupported) as error:
             self.notify(str(error), severity="warning", timeout=5, markup=False)
-        self.move_cursor(self.document.end)
 
     def update_suggestion(self) -> None:
         """The rest of a command, or of a path behind an @; Tab and Right take it."""
@@ -130,7 +134,15 @@ class Prompt(TextArea):
 
     def give_back(self, text: str) -> None:
         """Put what was sent before whatever was written since."""
-        self.text = f"{text}\n{self.text}" if self.text else text
+        folded = self._folds.fold(text)
+        self._put(f"{folded}\n{self.text}" if self.text else folded)
+
+    def write(self, text: str) -> None:
+        """Put a text in the place of what is there."""
+        self._put(self._folds.fold(text))
+
+    def _put(self, text: str) -> None:
+        self.text = text
         self.move_cursor(self.document.end)
 
 
