@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from typing import TYPE_CHECKING, ClassVar
@@ -12,9 +11,11 @@ from textual.binding import Binding, BindingType
 
 from dspark_local.conversations import Conversations, location
 from dspark_local.errors import StorageError
-from dspark_local.tui import preferences
+from dspark_local.tui import background, preferences
+from dspark_local.tui.heap import Heap
 from dspark_local.tui.messages import Loaded, Pulled, Warned
 from dspark_local.tui.preferences import Preferences
+from dspark_local.tui.prose import colours
 from dspark_local.tui.pull import Pull
 from dspark_local.tui.screens.chat import ChatScreen
 from dspark_local.tui.screens.loading import LoadingScreen
@@ -72,9 +73,11 @@ class ChatApp(App[None]):
         self._choice: Choice | None = None  # what the runtime is
         self._preferences = Preferences.recall(preferences.location())
         self._warnings = _Warnings(self)
+        self._heap = Heap()
 
     def on_mount(self) -> None:
         """Load at once."""
+        background.start(colours.warm, "colours")
         logging.getLogger("dspark_local").addHandler(self._warnings)
         self._dress()
         try:
@@ -101,7 +104,6 @@ class ChatApp(App[None]):
     def on_loaded(self, message: Loaded) -> None:
         """Go on to the chat, or on with it."""
         assert self._store
-        gc.freeze()  # all that is loaded stays: a collection that looked at it took 0.2 s while an answer was written
         self._runtime, self._choice = message.runtime, message.choice
         chat = next((screen for screen in self.screen_stack if isinstance(screen, ChatScreen)), None)
         if chat:
@@ -110,6 +112,11 @@ class ChatApp(App[None]):
             self.call_later(chat.go_on_with, message.runtime)
         else:
             self.switch_screen(ChatScreen(message.runtime, self._settings, self._store))
+        self.call_after_refresh(self._heap.settle)
+
+    def on_answered(self) -> None:
+        """Tidy up once it is painted."""
+        self.call_after_refresh(self._heap.sweep)
 
     def fetch(self, model: str) -> None:
         """Fetch a model while the chat goes on."""
@@ -154,6 +161,7 @@ class ChatApp(App[None]):
 
     def close(self) -> None:
         """Free the models, let go of the conversations."""
+        self._heap.release()
         logging.getLogger("dspark_local").removeHandler(self._warnings)
         self.stop_pull()
         if self._runtime:

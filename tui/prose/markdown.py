@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 from textual.content import Content
-from textual.highlight import highlight
 
 from dspark_local.tui.prose import table
+from dspark_local.tui.prose.colours import coloured
 from dspark_local.tui.prose.inline import content
 from dspark_local.tui.prose.page import BLANK, Drawn, Fence, Line
 
@@ -99,8 +99,7 @@ class Code:
     def draw(self, width: int, pen: Pen) -> Drawn:
         """On a ground of its own, without anything that a selection would copy beside it."""
         ground = pen.on(".fence")
-        coloured = highlight(self.code, language=self.language or "text", theme=pen.theme)
-        lines = ground.filled(ground.lines(coloured, width, ""), width)
+        lines = ground.filled(ground.lines(coloured(self.code, self.language, pen.theme), width, ""), width)
         return Drawn(lines, [Fence(0, len(lines), self.code)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from dspark_local.tui.app import ChatApp
     from dspark_local.tui.messages import Commanded, Wrote
     from dspark_local.tui.settings import Settings
-    from dspark_local.types import SamplingParams
+    from dspark_local.types import Round, SamplingParams, Stats
 
+RATE = 5  # times a second that figures move
 RACE_TOKENS = 256  # enough to see who is faster
 _OF_TURNS = {"race", "export", "rename"}
 _FORMATS = {"md": as_markdown, "json": as_json}
@@ -84,6 +86,9 @@ class ChatScreen(Screen[None]):
             "NAME": self._names,
         }
         self.dialogue = Dialogue(runtime, settings, store, values)
+        self._stats: Stats | None = None  # of the answer that is being written
+        self._rounds: list[Round] = []  # that the figures do not show yet
+        self._due = 0.0  # when they move next, by the monotonic clock
 
     def compose(self) -> ComposeResult:
         """Heading, dialogue and panel, keys."""
@@ -97,12 +102,23 @@ class ChatScreen(Screen[None]):
 
     def on_begun(self) -> None:
         """The figures are those of the new answer."""
+        self._stats, self._rounds, self._due = None, [], 0.0
         self.query_one(StatsPanel).begin()
 
     def on_wrote(self, message: Wrote) -> None:
-        """Move the figures."""
-        self.query_one(StatsPanel).show(message.stats, message.rounds)
-        self.query_one(Heading).show(message.stats)
+        """Move the figures, less often than the text: all of them cost as much as a page of it."""
+        self._stats = message.stats
+        self._rounds += message.rounds
+        if time.monotonic() >= self._due:
+            self._move_figures()
+
+    def on_answered(self) -> None:
+        """The figures as they ended."""
+        self._move_figures()
+
+    def on_failed(self) -> None:
+        """The same."""
+        self._move_figures()
 
     def on_shown(self) -> None:
         """There are no figures of an answer that was kept."""
@@ -239,6 +255,12 @@ class ChatScreen(Screen[None]):
     def on_key(self, event: events.Key) -> None:
         """Typing goes to the prompt, wherever a click has left the focus."""
         self.dialogue.take(event)
+
+    def _move_figures(self) -> None:
+        if self._stats:
+            self.query_one(StatsPanel).show(self._stats, self._rounds)
+            self.query_one(Heading).show(self._stats)
+        self._rounds, self._due = [], time.monotonic() + 1 / RATE
 
     # What other screens answer
 
