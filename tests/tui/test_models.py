@@ -222,12 +222,11 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(hub: Hub) -> None:
 
 async def test_a_download_is_stopped_and_goes_on_where_it_was(hub: Hub) -> None:
     """F8 stops it; nothing half is taken for a model, and the next pull fetches only the rest."""
-    hub.pause = 0.02
+    hub.pause = 0.1  # so that a busy machine stops it before its end too
     async with chatting(Shop(), size=(60, 20)) as chat:
         screen = await listed(chat, f"{REPO}:Q4_K_M")
         await chat.press("enter")
-        await chat.until(lambda: hub.sent > 3 * PIECE)
-        assert screen.has_class("-pulling")
+        await chat.until(lambda: screen.has_class("-pulling") and hub.sent > 3 * PIECE)
         await chat.press("f8")
         await chat.until(lambda: not screen.has_class("-pulling"))
         assert chat.app.pull is None
