@@ -80,7 +80,7 @@ def load(
     tokens a round drafts and verifies: auto, plain, fixed:N, threshold:P or paper; `draft_candidates` "backend" has
     llama.cpp pick a DSpark drafter's likeliest tokens (docs/sampling.md); `fixed_width` W makes the text depend on
     seed and target alone; `slots` conversations run at once, and `max_waiting` more requests, or any number, wait for
-    their turn; `threads`, if None, are as many as there are cores, less those that other programs keep busy;
+    their turn; at most `threads`, if None as many as there are cores, less those that other programs keep busy;
     up to `keep_bytes` of memory keep what was said before in a slot that is taken again, 0 for nothing, by default an
     eighth of what is free and at most 4 GiB; `rpc` names rpc-servers (host:port, commas between) over whose memory
     `gpu_layers` of the target are spread, and nothing is fitted then; `progress` hears (stage, share from 0 to 1).
@@ -261,7 +261,7 @@ def _shape(
         width=fixed_width or 1 + found.longest,
         threads=threads or default_threads(),
         unified=fixed_width is None,
-        polite=threads is None and fixed_width is None,  # rounding may depend on the number of threads
+        polite=fixed_width is None,  # rounding may depend on the number of threads
     )
 
 

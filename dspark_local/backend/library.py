@@ -20,10 +20,10 @@ from dspark_local.errors import BackendError, ForkError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A desktop is never idle: by default OpenMP's threads spin so long between two parallel loops that one busy
-# neighbour doubles the time of a token. 1000 costs nothing on an idle machine and helps on some busy ones
-# (benchmarks/RESULTS.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# OpenMP's threads wait for one another hundreds of times a token. Those that soon sleep are late to wake up, and those
+# that spin for long double a token's time beside a busy program, unless there are fewer of them then (neighbours.py).
+# This is long enough where sleeping costs most (virtual machines) (benchmarks/RESULTS.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 # libgomp has a team for every thread that decodes, and when all teams together have more threads than the machine has
 # cores it spins so little that each barrier sleeps: a token took 1.45 times as long once a second runtime had decoded.
 # With this it spins as above. Only there: another OpenMP would spin for ever.

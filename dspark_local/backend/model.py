@@ -235,6 +235,7 @@ class Context:
         code = api.llama_decode(self.pointer, batch.struct)
         api.llama_synchronize(self.pointer)
         self.busy += time.perf_counter() - began
+        NEIGHBOURS.decoded()
         if self._rollback and code != NO_SLOT:  # which is said before anything is done
             for slot, start, n in batch.spans:
                 self._rollback.decoded(slot, start, n)

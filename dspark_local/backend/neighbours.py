@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import psutil
 
 WINDOW = 0.5  # seconds that a reading covers: a short burst of others is no reason to step aside
+PAST = 2.0  # seconds without a decode, after which what others did is no reason either
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,25 @@ class Neighbours:
         self._allowed = cores()
         self._read = _read(self._allowed)
         self._free = len(self._allowed)
+        self._decoded = self._read.clock
         self._lock = threading.Lock()
 
     def free(self) -> int:
         """Cores that others left free when it was last looked; programs that are `nice` give way by themselves."""
         with self._lock:
-            since = time.perf_counter() - self._read.clock
-            if since >= WINDOW:
+            clock = time.perf_counter()
+            if clock - self._decoded >= PAST:
+                self._read, self._free = _read(self._allowed), len(self._allowed)
+            elif clock - self._read.clock >= WINDOW:
                 now = _read(self._allowed)
                 self._free = left(self._read, now, len(self._allowed))
                 self._read = now
+            self._decoded = clock
             return self._free
+
+    def decoded(self) -> None:
+        """A decode has ended now, however long it took."""
+        self._decoded = time.perf_counter()
 
 
 def cores() -> list[int]:

@@ -102,7 +102,7 @@ _LOADING = (
         type=click.IntRange(min=1),
         help="Tokens of context.  [default: the model's, 8192 at most]",
     ),
-    click.option("--threads", metavar="N", type=int, help="CPU threads.  [default: physical cores]"),
+    click.option("--threads", metavar="N", type=int, help="CPU threads, at most.  [default: physical cores]"),
     click.option("--gpu-layers", metavar="N", type=int, default=-1, help="Layers on the GPU.  [default: all that fit]"),
     click.option("--rpc", metavar="HOST:PORT,…", help="Spread the target over these rpc-servers (docs/install.md)."),
 )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspark_local.backend import model
+from dspark_local.backend import model, neighbours
 from dspark_local.backend.base import Shape, Span
 from dspark_local.backend.library import api
 from dspark_local.backend.llama import LlamaTarget
@@ -42,16 +42,31 @@ def test_between_one_core_and_all_are_left(clock: float, spent: float, own: floa
 
 
 def test_programs_that_fill_all_cores_leave_one() -> None:
-    neighbours = Neighbours()
+    watched = Neighbours()
     count = "n = 0\nwhile True: n += 1"
     with ExitStack() as running:
         for _ in range(2 * len(cores())):
             process = running.enter_context(subprocess.Popen([sys.executable, "-c", count]))
             running.callback(process.kill)
         time.sleep(WINDOW)
-        neighbours.free()
-        time.sleep(2 * WINDOW)
-        assert neighbours.free() == 1
+        for _ in range(6):  # as decodes would, one after the other
+            time.sleep(WINDOW / 2)
+            watched.free()
+        assert watched.free() == 1
+
+
+def test_what_others_did_while_nothing_was_decoded_is_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not what they did during a decode that took as long."""
+    n = len(cores())
+    readings = [Reading(0.0, 0.0, 0.0), Reading(10.0, 10.0 * n, 0.0), Reading(20.0, 20.0 * n, 0.0)]
+    monkeypatch.setattr(neighbours, "_read", lambda _allowed: readings.pop(0))
+    now = 10.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    watched = Neighbours()
+    assert watched.free() == n
+    now = 20.0
+    watched.decoded()
+    assert watched.free() == 1
 
 
 @pytest.mark.parametrize(("polite", "expected"), [(True, [3, 1, 2]), (False, [3, 3, 3])])
