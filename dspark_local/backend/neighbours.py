@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-WINDOW = 0.5  # seconds that a reading covers: a short burst of others is no reason to step aside
-PAST = 2.0  # seconds without a decode, after which what others did is no reason either
+WINDOW = 0.5  # seconds that a reading covers: a shorter burst of others, or one before our decodes, is no reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Neighbours:
         """Cores that others left free when it was last looked; programs that are `nice` give way by themselves."""
         with self._lock:
             clock = time.perf_counter()
-            if clock - self._decoded >= PAST:
+            if clock - self._decoded >= WINDOW:
                 self._read, self._free = _read(self._allowed), len(self._allowed)
             elif clock - self._read.clock >= WINDOW:
                 now = _read(self._allowed)
