@@ -23,8 +23,8 @@ from dspark_local.bench.tables import table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SPINS = (None, "0", "1000", "30000")  # None: libgomp's own default; the last is ours
-ASIDE = ("1000", "30000")
+SPINS = (None, "0", "1000", "100000")  # None: libgomp's own default; the last is ours
+ASIDE = ("1000", "100000")
 CASES = [(s, False) for s in SPINS] + [(s, True) for s in ASIDE]  # whether threads step aside (backend/neighbours.py)
 BUSY = (0, 1, 2)  # other programs
 PROMPT = "How do I use os.getenv?"
