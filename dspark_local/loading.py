@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from dspark_local.backend.base import Target
     from dspark_local.backend.model import Model
     from dspark_local.drafters.base import Drafter
+    from dspark_local.drafters.opening import Opened
     from dspark_local.formats.inspection import Inspection
     from dspark_local.formats.translation import Translation
+    from dspark_local.scheduling.cost import CostTable
     from dspark_local.scheduling.policy import Policy
     from dspark_local.types import SamplingParams
 
@@ -169,14 +172,7 @@ def load(
         undo.callback(opened.drafter.close)
         known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc, *["candidates"] * candidates))
         if reckons(policy) and (remeasure or not known.measured):
-            measure(
-                known.costs,
-                opened.timing(),
-                gamma=gamma,
-                slots=slots,
-                longest=found.longest,
-                progress=partial(report, "measuring this machine"),
-            )
+            _time(known.costs, opened, found, slots=slots, progress=partial(report, "measuring this machine"))
         chosen = named(
             policy,
             known.costs,
@@ -187,6 +183,16 @@ def load(
         )
         undo.pop_all()
     return runtime(target, opened.drafter, chosen, plain=plain, at_rest=known.save if reckons(policy) else None)
+
+
+def _time(costs: CostTable, opened: Opened, found: _Found, *, slots: int, progress: Callable[[float], None]) -> None:
+    """Fill a cost table, on a thread with which OpenMP's end: any that stay make all others slow (docs/log.md)."""
+
+    def look() -> None:
+        measure(costs, opened.timing(), gamma=found.gamma, slots=slots, longest=found.longest, progress=progress)
+
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(look).result()
 
 
 def foresee(pair: Pair, *, ctx_size: int | None = None, slots: int = 1, gpu_layers: int = -1) -> fit.Choice:

@@ -145,6 +145,20 @@ def test_no_more_is_drafted_than_a_block_holds(folder: Path) -> None:
     assert len(stats.accepted_per_position) == runtime.info.block_size == tiny.BLOCK
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="where threads are listed, and where libgomp counts them")
+def test_the_threads_that_measure_end(folder: Path) -> None:
+    """OpenMP's too: with a team that stays beside the worker's, libgomp's threads sleep at every barrier."""
+    count = (
+        "import os, dspark_local\n"
+        "for options in ({'policy': 'fixed:1'}, {'policy': 'auto', 'remeasure': True}):\n"
+        "    with dspark_local.load('t.gguf', drafter='d.gguf', threads=2, **options):\n"
+        "        print(len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run([sys.executable, "-c", count], cwd=folder, capture_output=True, text=True, check=True)
+    unmeasured, measured = map(int, done.stdout.split())
+    assert measured == unmeasured
+
+
 def test_a_machine_is_measured_once(folder: Path) -> None:
     """The first load with a policy that reckons with costs times decodes; the next finds what it learned."""
 
