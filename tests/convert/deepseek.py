@@ -106,6 +106,7 @@ class Drafter:
 
     def __init__(self, *, fp8: bool) -> None:
         self.fp8, self.seed = fp8, 0
+        self.lead = np.inf  # of the last expert that was chosen over the first that was not, the least in a block
         self.read: dict[str, Array] = {}
         self.stored: Stored = {}
         self.plain("mtp.0.main_norm.weight", HIDDEN)
@@ -225,6 +226,7 @@ class Drafter:
 
     def block(self, features: Array, anchor: int, target: Model) -> tuple[list[int], Array, Array]:
         """Tokens, logits [n, vocab] and confidences [n] of the block behind `features` [past, taps · width]."""
+        self.lead = np.inf
         main = norm(features @ self.w("mtp.0.main_proj.weight").T) * self.w("mtp.0.main_norm.weight")
         x = np.repeat(target.w("embed_tokens.weight")[[anchor] + [MASK] * (BLOCK - 1)][:, None], STREAMS, 1)
         for i in range(STAGES):
@@ -276,7 +278,10 @@ class Drafter:
     def experts(self, x: Array, at: str) -> Array:
         """The shared expert, and those that the gate chooses with its bias and weighs without it."""
         scores = np.sqrt(np.log1p(np.exp(x @ self.w(f"{at}gate.weight").T)))
-        chosen = np.argsort(-(scores + self.w(f"{at}gate.bias")), -1)[:, :USED]
+        ranks = scores + self.w(f"{at}gate.bias")
+        order = np.argsort(-ranks, -1)
+        chosen, behind = order[:, :USED], np.take_along_axis(ranks, order, -1)[:, USED - 1 : USED + 1]
+        self.lead = min(self.lead, -np.diff(behind).max())
         out = self.expert(x, f"{at}shared_experts.")
         for row, experts in enumerate(chosen):
             weights = scores[row, experts] / scores[row, experts].sum() * SCALE

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.convert.deepseek import Stored
 
+TIE = 1e-3  # in a gate's scores, which are around 1
+
 
 def target_of(folder: Path) -> tuple[Model, Path]:
     target = Model("qwen3", TARGET)
@@ -41,8 +43,8 @@ def test_llama_cpp_drafts_what_the_checkpoint_says(tmp_path: Path, fp8: bool) ->
     target, path = target_of(tmp_path)
     draft = convert_draft(drafter.write(tmp_path / "D"), path, tmp_path / "d.gguf", type="F32")
     with opened(path, draft, Shape(n_ctx=256, width=len(TOKENS))) as (model, running, files):
-        # all rows of a block see one that another expert serves: four of 78 on Zen 3, ten times as far off as others
-        compared(model, running, files, target, drafter, ties=0.06)
+        # rounded keys and values go through three stages of experts: a confidence is off by 0.0122 at most on Zen 3
+        compared(model, running, files, target, drafter, sure=0.015, tied=lambda: drafter.lead < TIE)
 
 
 @pytest.mark.parametrize("fp8", [True, False], ids=["fp8", "mxfp4"])

@@ -35,15 +35,23 @@ class Function(Protocol):
 
 
 def compared(
-    model: LlamaTarget, drafter: LlamaDraft, files: Inspection, target: Model, draft: Function, *, ties: float = 0.0
+    model: LlamaTarget,
+    drafter: LlamaDraft,
+    files: Inspection,
+    target: Model,
+    draft: Function,
+    *,
+    sure: float = 0.01,
+    tied: Callable[[], bool] = lambda: False,
 ) -> None:
     """Rows of logits and confidences agree to F16's accuracy, and so do the tokens where they are no ties.
 
-    `ties` is the share of rows that may be others, where rounding may choose another expert.
+    Confidences are right to within `sure`. `tied` says of the last block whether rounding may choose other experts for
+    it, which all of its rows see: few blocks may be so.
     """
     assert files.spec
     assert files.spec.target_layers == (1, 3)
-    same, drafted, off = 0, 0, []
+    same, drafted, ties, off = 0, 0, 0, []
     (rows,) = model.decode([Span(0, 0, TOKENS)])
     assert rows.hidden is not None
     hidden = rows.hidden.copy()
@@ -52,6 +60,9 @@ def compared(
         (block,) = drafter.draft([Block(0, start, TOKENS[start])], files.spec.n_drafts)
         tokens, logits, confidences = draft.block(hidden[:start].astype(np.float64), TOKENS[start], target)
         assert (block.confidences is None) == (not len(confidences))
+        if tied():
+            ties += 1
+            continue
         picked = list(block.logits.argmax(-1))
         agree = next((k for k, (a, b) in enumerate(zip(picked, tokens, strict=True)) if a != b), len(tokens))
         for k in range(min(agree + 1, len(tokens))):  # behind a difference the chains have other inputs
@@ -59,9 +70,10 @@ def compared(
             np.testing.assert_array_equal(block.logits[k] > -1e30, reached)
             difference = block.logits[k][reached] - logits[k][reached]
             far = np.sqrt((difference**2).mean() / (logits[k][reached] ** 2).mean()) > 0.01
-            off.append(far or (block.confidences is not None and abs(block.confidences[k] - confidences[k]) > 0.01))
+            off.append(far or (block.confidences is not None and abs(block.confidences[k] - confidences[k]) > sure))
         same, drafted = same + agree, drafted + min(agree + 1, len(tokens))
-    assert np.mean(off) <= ties
+    assert not any(off)
+    assert ties <= 0.05 * len(TOKENS)
     assert same >= 0.97 * drafted
 
 
