@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 from scale import SIZES, add_options, chosen
 
+from dspark_local.backend.neighbours import SPINS
 from dspark_local.bench.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SPINS = (None, "0", "1000", "100000")  # None: libgomp's own default; the last is ours
-ASIDE = ("1000", "100000")
-CASES = [(s, False) for s in SPINS] + [(s, True) for s in ASIDE]  # whether threads step aside (backend/neighbours.py)
+OURS = str(SPINS)
+CASES = [(spins, False) for spins in (None, "0", "1000", OURS)]  # None: libgomp's own default
+CASES += [(spins, True) for spins in ("1000", OURS)]  # whether threads step aside (backend/neighbours.py)
 BUSY = (0, 1, 2)  # other programs
 PROMPT = "How do I use os.getenv?"
 

@@ -15,15 +15,13 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from dspark_local.backend.neighbours import SPINS
 from dspark_local.errors import BackendError, ForkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# OpenMP's threads wait for one another hundreds of times a token. Those that soon sleep are late to wake up, and those
-# that spin for long double a token's time beside a busy program, unless there are fewer of them then (neighbours.py).
-# This is long enough where sleeping costs most, on virtual machines (docs/log.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 # libgomp has a team for every thread that decodes, and when all teams together have more threads than the machine has
 # cores it spins so little that each barrier sleeps: a token took 1.45 times as long once a second runtime had decoded.
 # With this it spins 1000 times even then. Only there: another OpenMP would spin for ever.

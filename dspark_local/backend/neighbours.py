@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 import psutil
 
-WINDOW = 0.5  # seconds that a reading covers: a shorter burst of others, or one before our decodes, is no reason
+WINDOW = 0.5  # seconds that a reading covers: a shorter burst of others is no reason to step aside
+# How often an OpenMP thread looks whether the others are done before it sleeps, hundreds of times a token. One that
+# sleeps wakes late, on virtual machines most of all; one that spins holds up whoever has to share its core, which is
+# why there are fewer where others keep cores busy (docs/log.md).
+SPINS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +46,15 @@ class Neighbours:
         self._lock = threading.Lock()
 
     def free(self) -> int:
-        """Cores that others left free when it was last looked; programs that are `nice` give way by themselves."""
+        """Cores that others left free beside our latest decodes; what they did while none ran is past."""
         with self._lock:
             clock = time.perf_counter()
             if clock - self._decoded >= WINDOW:
-                self._read, self._free = _read(self._allowed), len(self._allowed)
+                self._read = _read(self._allowed)
             elif clock - self._read.clock >= WINDOW:
                 now = _read(self._allowed)
                 self._free = left(self._read, now, len(self._allowed))
                 self._read = now
-            self._decoded = clock
             return self._free
 
     def decoded(self) -> None:

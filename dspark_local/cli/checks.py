@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 import psutil
 
+from dspark_local.backend.neighbours import SPINS
 from dspark_local.backend.probe_cache import probe_once
 from dspark_local.cli import wheels
 from dspark_local.errors import DSparkError
@@ -28,7 +29,6 @@ PACKAGES = ("dspark-local", "llama-cpp-python", "numpy", "textual")
 REINSTALL = "reinstall with `make setup`"
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
-MOST_SPINS = 100_000  # more makes a busy neighbour expensive (benchmarks/spin.py)
 _GIB = 1 << 30
 
 
@@ -102,7 +102,7 @@ def _spinning(openmp: bool, environment: Mapping[str, str]) -> Finding:  # noqa:
     spins = environment.get("GOMP_SPINCOUNT", "default")
     policy = environment.get("OMP_WAIT_POLICY", "default")
     found = f"{default_threads()}, OpenMP, GOMP_SPINCOUNT={spins}, OMP_WAIT_POLICY={policy}"
-    if spins.isdecimal() and int(spins) <= MOST_SPINS:
+    if spins.isdecimal() and int(spins) <= SPINS:
         return Finding(Level.OK, "threads", found)
     return Finding(Level.WARN, "threads", found, "other programs slow decoding down a lot; unset GOMP_SPINCOUNT")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dspark_local.backend.neighbours import SPINS
 from dspark_local.backend.probe import Verdict
 from dspark_local.cli import checks, wheels
 from dspark_local.cli.checks import Finding, Level, features
@@ -123,8 +124,8 @@ def test_features_are_those_that_are_on() -> None:
 
 def test_spinning_threads_are_warned_of() -> None:
     """Only where the build uses OpenMP and somebody set it higher than we do."""
-    assert checks._spinning(True, {"GOMP_SPINCOUNT": "1000"}).level == Level.OK
-    assert checks._spinning(True, {"GOMP_SPINCOUNT": "1000000"}).level == Level.WARN
+    assert checks._spinning(True, {"GOMP_SPINCOUNT": str(SPINS)}).level == Level.OK
+    assert checks._spinning(True, {"GOMP_SPINCOUNT": str(SPINS + 1)}).level == Level.WARN
     assert checks._spinning(True, {}).level == Level.WARN
     assert checks._spinning(False, {}).level == Level.OK
 

@@ -50,22 +50,25 @@ def test_programs_that_fill_all_cores_leave_one() -> None:
             running.callback(process.kill)
         time.sleep(WINDOW)
         for _ in range(6):  # as decodes would, one after the other
-            time.sleep(WINDOW / 2)
             watched.free()
+            time.sleep(WINDOW / 2)
+            watched.decoded()
         assert watched.free() == 1
 
 
 def test_what_others_did_while_nothing_was_decoded_is_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But not what they did during a decode that took as long."""
+    """What was left beside the decodes before still counts, and what others do beside one, however long it takes."""
     n = len(cores())
-    readings = [Reading(0.0, 0.0, 0.0), Reading(10.0, 10.0 * n, 0.0), Reading(20.0, 20.0 * n, 0.0)]
-    monkeypatch.setattr(neighbours, "_read", lambda _allowed: readings.pop(0))
+    taken = iter([Reading(0, 0, 0), Reading(10, 10 * n, 0), Reading(20, 20 * n, 0), Reading(30, 20 * n, 0)])
+    monkeypatch.setattr(neighbours, "_read", lambda _allowed: next(taken))
     now = 10.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     watched = Neighbours()
     assert watched.free() == n
     now = 20.0
     watched.decoded()
+    assert watched.free() == 1
+    now = 30.0
     assert watched.free() == 1
 
 
