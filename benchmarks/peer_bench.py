@@ -102,7 +102,7 @@ class Bench:
 
     def _level(self, n: int) -> Level:
         wider = replace(self.load, slots=n)
-        with self._ours(wider, [PLAIN, *self.policies]) as ours, self._servers(wider) as theirs:
+        with self._ours(wider, self.policies) as ours, self._servers(wider) as theirs:
             questions = self._questions(ours)
             # greedily, for a drawn text may end sooner on one side, which then answers fewer at once
             asked = [replace(questions[i % len(questions)], temperature=0.0) for i in range(n)]
@@ -125,19 +125,19 @@ class Bench:
 
     @contextmanager
     def _ours(self, wanted: Load, names: Sequence[str]) -> Iterator[dict[str, Ours]]:
-        """One runtime for all policies that draft, and one beside it that does not pay for taps."""
+        """One runtime for all policies, plain decoding too, taps and all: threads of a second one would slow both."""
         pair, options = wanted.pair, {"slots": wanted.slots, "threads": wanted.threads, "ctx_size": wanted.ctx_size}
         with Progress() as progress:
             assert pair.drafter is not None
-            drafted = load(pair.target, drafter=pair.drafter, progress=progress, **options)
-        with drafted, drafted.plain() as plain:
-            auto = drafted.policy
+            runtime = load(pair.target, drafter=pair.drafter, progress=progress, **options)
+        with runtime:
+            auto = runtime.policy
             assert isinstance(auto, Auto)
-            ours = {PLAIN: Ours(PLAIN, plain, plain.policy)}
-            for name in names:
+            ours = {}
+            for name in dict.fromkeys((PLAIN, *names)):
                 known = deepcopy(auto)  # so that none learns from another
                 fresh = named(name, known.cost, gamma=known.gamma, calibration=known.calibration)
-                ours.setdefault(name, Ours(name, drafted, auto if name == AUTO else fresh))
+                ours[name] = Ours(name, runtime, auto if name == AUTO else fresh)
             yield ours
 
 
