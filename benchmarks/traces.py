@@ -1,6 +1,6 @@
 """Record what the demo's drafter proposes at every token of many answers, for replay.py to judge policies by.
 
-    python benchmarks/traces.py                # half an hour of one core; writes build/traces.npz
+    python benchmarks/traces.py                # eleven minutes of one core; writes build/traces.npz
 
 Ctrl-C keeps what there is by then. Answers that go round in circles are left out: there the drafter is right, and knows
 nothing of it. Acceptance does not depend on the machine, nor on the shape that the pair is scaled to; only costs do.
@@ -101,10 +101,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="most of an answer (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     options = parser.parse_args()
-    asked, traces, load_options = prompts(MOST), [], {"ctx_size": 1024, "slots": AT_ONCE, "threads": options.threads}
-    with load("demo", policy="plain", **load_options) as runtime, suppress(KeyboardInterrupt):
+    traces: list[Trace] = []
+    with (
+        load("demo", policy="plain", ctx_size=1024, slots=AT_ONCE, threads=options.threads) as runtime,
+        suppress(KeyboardInterrupt),
+    ):
         runtime.policy = Recording(runtime.info.block_size)  # for all that run at once
-        traces.extend(recorded(runtime, asked, max_tokens=options.tokens, least=options.rounds))
+        traces.extend(recorded(runtime, prompts(MOST), max_tokens=options.tokens, least=options.rounds))
     TRACES.parent.mkdir(exist_ok=True)
     np.savez_compressed(
         TRACES,

@@ -170,7 +170,7 @@ def load(
         if found.looks and kind is not Kind.LOOKUP:
             opened = opening.beside_lookup(opened)
         undo.callback(opened.drafter.close)
-        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc, *["candidates"] * candidates))
+        known = _knowledge(pair, shape, found, options=(gpu_layers, extra_buffers, rpc, candidates))
         if reckons(policy) and (remeasure or not known.measured):
             _time(known.costs, opened, found, slots=slots, progress=partial(report, "measuring this machine"))
         chosen = named(

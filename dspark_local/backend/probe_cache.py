@@ -40,8 +40,7 @@ def probe_once(
     """
     path = cache or Path(platformdirs.user_cache_dir("dspark-local")) / "probes.json"
     facts = identity.files([target, *([draft] if draft else [])])
-    options = (use_extra_bufts, gpu_layers, *["candidates"] * candidates)
-    key = identity.digest(facts, *options, identity.machine())
+    key = identity.digest(facts, use_extra_bufts, gpu_layers, candidates, identity.machine())
     known = _load(path)
     if key in known:
         return known[key]

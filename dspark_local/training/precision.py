@@ -13,8 +13,8 @@ _TRIALS = 9  # of each, in turns, since other programs run too
 def quicker(device: str) -> torch.dtype:
     """bfloat16 or float32, by trying both on `device`.
 
-    CPUs with instructions for bfloat16 take half as long with it as with float32, those without tens of times as
-    long; nothing lies between, so that the same device gives the same answer each time.
+    A CPU without instructions for bfloat16 takes tens of times as long with it as with float32 (docs/log.md), so that
+    the same one gives the same answer each time.
     """
     matrices = [torch.ones(_SIZE, _SIZE, device=device, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)]
     trials = [[_seconds(matrix) for matrix in matrices] for _ in range(_TRIALS)]

@@ -48,7 +48,7 @@ SAMPLERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("pairs", [range(2_000), pytest.param(range(2_000, 10_000), marks=pytest.mark.slow)])
 def test_random_pairs_say_what_the_target_says(pairs: range) -> None:
-    """For 10,000 random targets and drafters the drafted text equals the undrafted one, at every temperature."""
+    """For thousands of random targets and drafters the drafted text equals the undrafted one, at every temperature."""
     for pair in pairs:
         draw = Random(pair)
         n_vocab = draw.randint(2, 12)
