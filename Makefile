@@ -10,7 +10,7 @@ chat: setup
 	@$(BIN)/dspark-local chat demo --policy fixed:3
 
 test: setup check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-slow: setup
 	$(BIN)/pytest -m slow

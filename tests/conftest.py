@@ -13,6 +13,9 @@ from hypothesis import settings
 # Before numpy is imported: its matrices are small here, and on two cores BLAS's threads take five times the CPU time.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+# Where tests run side by side, a thread that waits awake holds up the other test.
+os.environ["GOMP_SPINCOUNT"] = "1000"
+
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import platformdirs
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch, an extra")
@@ -184,8 +185,11 @@ def losses(heard: list[str]) -> list[float]:
     return [float(line.split("loss ")[1].split(",")[0]) for line in heard if "loss" in line]
 
 
-def test_a_pair_is_registered_by_name(tmp_path: Path, target: Path, asked: Path) -> None:
+def test_a_pair_is_registered_by_name(
+    tmp_path: Path, target: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file lies beside the target, is found there, and the name loads both."""
+    monkeypatch.setattr(platformdirs, "user_config_dir", lambda *_: str(tmp_path / "config"))
     plan = replace(PLAN, name="my-pair")
     for folder in ("out", "again"):  # the same files under the same name once more are the same
         train(str(target), [asked], tmp_path / folder, plan, tell=lambda _: None, progress=lambda *_: None)
