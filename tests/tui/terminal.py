@@ -37,7 +37,8 @@ class Terminal:
         chat = [sys.executable, "-m", "dspark_local.cli.main", "chat", "demo", "--policy", "fixed:3", "--threads", "1"]
         command = shlex.join(["env", "-C", str(self.home), "-u", "NO_COLOR", *variables, *chat])
         columns, rows = self.size
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "chat", "-x", f"{columns}", "-y", f"{rows}", command)
+        told = f"{command}; echo $? > {shlex.quote(str(self._code))}"  # tmux at times never learns it
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "chat", "-x", f"{columns}", "-y", f"{rows}", told)
         self._tmux("set-option", "-g", "remain-on-exit", "on")
         return self
 
@@ -68,12 +69,14 @@ class Terminal:
         """Wait until the program has ended; returns its exit code."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            told = self._tmux("display-message", "-p", "-t", "chat", "#{pane_dead} #{pane_dead_status}")
-            dead, code = told.strip("\n").split(" ")
-            if dead == "1" and code:  # the terminal is closed a moment before the code is known
+            if self._code.exists() and (code := self._code.read_text()):
                 return int(code)
             time.sleep(0.05)
         raise AssertionError(f"it does not end:\n{self.seen()}")
+
+    @property
+    def _code(self) -> Path:
+        return self.home / "exit-code"
 
     def _tmux(self, *arguments: str, check: bool = True) -> str:
         assert _TMUX
